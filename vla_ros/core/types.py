@@ -1,0 +1,66 @@
+"""The values that travel between the layers: observations and action chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
+UInt8Array = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ActionChunk:
+    """Future joint targets, made from one observation.
+
+    Row `k` is the target at `stamp_ns + (k + 1) * step_s`.
+
+    Attributes:
+        stamp_ns: Stamp of the observation in [ns].
+        step_s: Time between two rows in [s].
+        joint_names: Joint of each column.
+        positions: Absolute joint targets in [rad] ([m] for prismatic joints),
+            shape (horizon, n_joints).
+        progress: How far the policy believes the task is, 0 to 1.
+        instruction: Instruction that the chunk was made for.
+    """
+
+    stamp_ns: int
+    step_s: float
+    joint_names: tuple[str, ...]
+    positions: FloatArray
+    progress: float = 0.0
+    instruction: str = ""
+
+    @property
+    def horizon(self) -> int:
+        """Number of rows."""
+        return int(self.positions.shape[0]) if self.positions.ndim else 0
+
+    @property
+    def end_ns(self) -> int:
+        """Time of the last row in [ns]."""
+        return self.stamp_ns + round(self.horizon * self.step_s * 1e9)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Observation:
+    """What the robot sensed at one time. A missing optional modality is absent, never zero-filled.
+
+    Attributes:
+        stamp_ns: Time of the observation in [ns].
+        images: Camera name to RGB image, uint8, shape (height, width, 3).
+        depths: Camera name to depth in [m], float32, shape (height, width); 0 or NaN is a hole.
+        imu: Window of gyro xyz [rad/s] and accel xyz [m/s^2], oldest first, shape (T, 6), or None.
+        state: Measured joint positions in [rad], shape (n_joints,).
+    """
+
+    stamp_ns: int
+    state: Float32Array
+    images: Mapping[str, UInt8Array] = field(default_factory=dict)
+    depths: Mapping[str, Float32Array] = field(default_factory=dict)
+    imu: Float32Array | None = None

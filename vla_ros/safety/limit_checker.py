@@ -1,0 +1,79 @@
+"""Count violations in a stream of commands, knowing nothing of what made them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_ros.core.types import FloatArray
+from vla_ros.safety.limits import JointLimits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Violation:
+    """One limit that one command broke.
+
+    Attributes:
+        joint: Name of the joint.
+        quantity: "position", "velocity", "acceleration", "jerk" or "finite".
+        value: What the command did, in SI units.
+        limit: What was allowed.
+    """
+
+    joint: str
+    quantity: str
+    value: float
+    limit: float
+
+    def __str__(self) -> str:
+        """Return one line that names joint, quantity, value and limit."""
+        return f"{self.joint}: {self.quantity} {self.value:.6g}, limit {self.limit:.6g}"
+
+
+class LimitChecker:
+    """Checks every command against the limits by finite differences, without a tolerance."""
+
+    def __init__(self, limits: JointLimits, dt_s: float) -> None:
+        """Check commands that are `dt_s` [s] apart."""
+        self._limits = limits
+        self._dt_s = dt_s
+        self._history: list[FloatArray] = []
+        self.commands = 0
+        self.violations = 0
+
+    def reset(self) -> None:
+        """Forget the past commands: the next one may be anywhere. The counts stay."""
+        self._history.clear()
+
+    def observe(self, position: FloatArray) -> list[Violation]:
+        """Take the next command in [rad], shape (n,), and return the limits it breaks.
+
+        The first command after a reset counts as standing still.
+        """
+        limits, found = self._limits, []
+        self.commands += 1
+        q = np.array(position, dtype=np.float64)
+        if not np.isfinite(q).all():
+            found = [self._make(i, "finite", q, np.zeros_like(q))
+                     for i in np.flatnonzero(~np.isfinite(q))]
+            self._history.clear()
+        else:
+            self._history = [*(self._history or [q, q, q]), q][-4:]
+            q0, q1, q2, q3 = self._history
+            rates = {
+                "velocity": ((q3 - q2) / self._dt_s, limits.velocity),
+                "acceleration": ((q3 - 2 * q2 + q1) / self._dt_s**2, limits.acceleration),
+                "jerk": ((q3 - 3 * q2 + 3 * q1 - q0) / self._dt_s**3, limits.jerk),
+            }
+            for bad, bound in ((q < limits.lower, limits.lower), (q > limits.upper, limits.upper)):
+                found += [self._make(i, "position", q, bound) for i in np.flatnonzero(bad)]
+            for quantity, (value, bound) in rates.items():
+                found += [self._make(i, quantity, value, bound)
+                          for i in np.flatnonzero(~(np.abs(value) <= bound))]
+        self.violations += len(found)
+        return found
+
+    def _make(self, index: int, quantity: str, value: FloatArray, limit: FloatArray) -> Violation:
+        return Violation(joint=self._limits.names[index], quantity=quantity,
+                         value=float(value[index]), limit=float(limit[index]))
