@@ -1,1 +1,1 @@
-"""The waist: typed values, protocols, errors, clocks, geometry. numpy and the standard library only."""
+"""The waist: typed values, protocols, errors, clocks, geometry. numpy and the standard library."""

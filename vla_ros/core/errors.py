@@ -1,4 +1,4 @@
-"""The error types of vla_ros: what a user can mend, what is refused for safety, what is our bug."""
+"""The error types of vla_ros: what a user can mend, what is refused for safety, our bugs."""
 
 from __future__ import annotations
 

@@ -14,11 +14,13 @@ from vla_ros.core.types import FloatArray
 def rotation_from_rpy(rpy: tuple[float, float, float]) -> FloatArray:
     """Return the rotation matrix, shape (3, 3), of fixed-axis roll, pitch, yaw in [rad]."""
     (cr, cp, cy), (sr, sp, sy) = np.cos(rpy).tolist(), np.sin(rpy).tolist()
-    return np.array([
-        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-        [-sp, cp * sr, cp * cr],
-    ])
+    return np.array(
+        [
+            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+            [-sp, cp * sr, cp * cr],
+        ]
+    )
 
 
 def cross_matrix(axis: FloatArray) -> FloatArray:
@@ -50,9 +52,17 @@ class Chain:
         tip: T_lastjoint_tip, shape (4, 4).
     """
 
-    def __init__(self, *, names: tuple[str, ...], origins: FloatArray, axes: FloatArray,
-                 prismatic: tuple[bool, ...], lower: FloatArray, upper: FloatArray,
-                 tip: FloatArray) -> None:
+    def __init__(
+        self,
+        *,
+        names: tuple[str, ...],
+        origins: FloatArray,
+        axes: FloatArray,
+        prismatic: tuple[bool, ...],
+        lower: FloatArray,
+        upper: FloatArray,
+        tip: FloatArray,
+    ) -> None:
         """Take the parts; `from_urdf` is the usual way."""
         self.names = names
         self.origins = origins
@@ -91,8 +101,10 @@ class Chain:
         link = tip
         while link != base:
             if link not in children or len(joints) > len(children):
-                raise UserError(f"urdf: no chain from link '{base}' to link '{tip}';"
-                                f" the links are {', '.join(links)}")
+                raise UserError(
+                    f"urdf: no chain from link '{base}' to link '{tip}';"
+                    f" the links are {', '.join(links)}"
+                )
             joints.append(children[link])
             link = joints[-1].parent
         return cls._from_joints(joints[::-1])
@@ -161,9 +173,11 @@ class Chain:
         """
         lengths = [float(np.linalg.norm(o)) for o in self._offsets[1:]]
         lengths.append(float(np.linalg.norm(self.tip[:3, 3])))
-        travel = [max(abs(low), abs(high)) if slides else 0.0 for slides, low, high
-                  in zip(self.prismatic, self.lower, self.upper, strict=True)]
-        downstream = [sum(lengths[i:]) + sum(travel[i + 1:]) for i in range(len(self.names))]
+        travel = [
+            max(abs(low), abs(high)) if slides else 0.0
+            for slides, low, high in zip(self.prismatic, self.lower, self.upper, strict=True)
+        ]
+        downstream = [sum(lengths[i:]) + sum(travel[i + 1 :]) for i in range(len(self.names))]
         return np.where(self._slides, 1.0, np.array(downstream))
 
     def _steps(self, q: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -194,23 +208,29 @@ def _vector(text: str | None, default: str, where: str) -> tuple[float, float, f
 def _read_joint(element: ET.Element) -> _Joint:
     name, kind = element.get("name", ""), element.get("type", "")
     if kind not in ("fixed", "revolute", "continuous", "prismatic"):
-        raise UserError(f"urdf: joint '{name}' has type '{kind}'; expected fixed, revolute,"
-                        " continuous or prismatic")
+        raise UserError(
+            f"urdf: joint '{name}' has type '{kind}'; expected fixed, revolute,"
+            " continuous or prismatic"
+        )
     origin, axis, limit = (element.find(tag) for tag in ("origin", "axis", "limit"))
     frame = np.eye(4)
     if origin is not None:
         where = f"origin of joint '{name}'"
         frame[:3, 3] = _vector(origin.get("xyz"), "0 0 0", where)
         frame[:3, :3] = rotation_from_rpy(_vector(origin.get("rpy"), "0 0 0", where))
-    direction = np.array(_vector(None if axis is None else axis.get("xyz"), "1 0 0",
-                                 f"axis of joint '{name}'"))
+    direction = np.array(
+        _vector(None if axis is None else axis.get("xyz"), "1 0 0", f"axis of joint '{name}'")
+    )
     length = float(np.linalg.norm(direction))
     if kind != "fixed" and not length > 1e-9:
         raise UserError(f"urdf: joint '{name}' has the axis 0 0 0")
     bounded = limit is not None and kind in ("revolute", "prismatic")
     return _Joint(
-        name=name, kind=kind, parent=_attribute(element, "parent", "link"),
-        T_parent_joint=frame, axis=direction / length if length > 0 else direction,
+        name=name,
+        kind=kind,
+        parent=_attribute(element, "parent", "link"),
+        T_parent_joint=frame,
+        axis=direction / length if length > 0 else direction,
         lower=float(limit.get("lower", "0")) if bounded and limit is not None else -np.inf,
         upper=float(limit.get("upper", "0")) if bounded and limit is not None else np.inf,
     )

@@ -1,10 +1,19 @@
 """Safety: limits, motion within them, and the gate that every command passes. numpy only."""
 
+from vla_ros.core.limits import JointLimits, WorkspaceBox
 from vla_ros.safety.gate import Gate
 from vla_ros.safety.gate_config import Command, GateConfig, GateState
 from vla_ros.safety.limit_checker import LimitChecker, Violation
-from vla_ros.safety.limits import JointLimits, WorkspaceBox
 from vla_ros.safety.tracking import MotionFilter
 
-__all__ = ["Command", "Gate", "GateConfig", "GateState", "JointLimits", "LimitChecker",
-           "MotionFilter", "Violation", "WorkspaceBox"]
+__all__ = [
+    "Command",
+    "Gate",
+    "GateConfig",
+    "GateState",
+    "JointLimits",
+    "LimitChecker",
+    "MotionFilter",
+    "Violation",
+    "WorkspaceBox",
+]

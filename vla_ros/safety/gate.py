@@ -8,10 +8,10 @@ import numpy as np
 
 from vla_ros.core.errors import ChunkRejected, EmergencyStopEngaged
 from vla_ros.core.kinematics import Chain
+from vla_ros.core.limits import JointLimits, WorkspaceBox
 from vla_ros.core.types import ActionChunk, FloatArray
 from vla_ros.safety.chunk_admission import admit
 from vla_ros.safety.gate_config import Command, GateConfig, GateState
-from vla_ros.safety.limits import JointLimits, WorkspaceBox
 from vla_ros.safety.reference import ChunkPath, Reference
 from vla_ros.safety.tracking import MotionFilter
 from vla_ros.safety.workspace import WorkspaceGuard
@@ -26,9 +26,14 @@ class Gate:
     time. Holding is the fastest stop that the limits allow, and then standing still.
     """
 
-    def __init__(self, limits: JointLimits, workspace: WorkspaceBox | None = None,
-                 chain: Chain | None = None, dt_s: float = 0.01,
-                 config: GateConfig | None = None) -> None:
+    def __init__(
+        self,
+        limits: JointLimits,
+        workspace: WorkspaceBox | None = None,
+        chain: Chain | None = None,
+        dt_s: float = 0.01,
+        config: GateConfig | None = None,
+    ) -> None:
         """Make a gate that does not know yet where the robot is.
 
         Args:
@@ -47,11 +52,16 @@ class Gate:
         self.dt_s = dt_s
         self.config = config or GateConfig()
         if len(self.config.following_error_rad) not in (0, limits.size):
-            raise ValueError(f"following_error_rad: expected {limits.size} values,"
-                             f" got {len(self.config.following_error_rad)}")
+            raise ValueError(
+                f"following_error_rad: expected {limits.size} values,"
+                f" got {len(self.config.following_error_rad)}"
+            )
         self._filter = MotionFilter(limits, dt_s)
-        self._guard = (WorkspaceGuard(workspace, chain, limits.names)
-                       if workspace is not None and chain is not None else None)
+        self._guard = (
+            WorkspaceGuard(workspace, chain, limits.names)
+            if workspace is not None and chain is not None
+            else None
+        )
         self._history: deque[tuple[int, FloatArray]] = deque(maxlen=round(_REMEMBERED_S / dt_s))
         self._chunk: ActionChunk | None = None
         self._path: ChunkPath | None = None
@@ -101,20 +111,31 @@ class Gate:
                 raise ChunkRejected("the emergency stop is engaged")
             if self._command is None:
                 raise ChunkRejected("no joint state has come yet")
-            rows = admit(chunk, now_ns=now_ns, command=self._command, newest_ns=self._oldest_ns,
-                         limits=self.limits, config=self.config)
+            rows = admit(
+                chunk,
+                now_ns=now_ns,
+                command=self._command,
+                newest_ns=self._oldest_ns,
+                limits=self.limits,
+                config=self.config,
+            )
         except ChunkRejected:
             self.rejected_chunks += 1
             raise
         self._chunk = chunk
         self._oldest_ns = chunk.stamp_ns
-        self._path = ChunkPath(stamp_ns=chunk.stamp_ns, step_s=chunk.step_s,
-                               command=self._command_at(chunk.stamp_ns), rows=rows)
+        self._path = ChunkPath(
+            stamp_ns=chunk.stamp_ns,
+            step_s=chunk.step_s,
+            command=self._command_at(chunk.stamp_ns),
+            rows=rows,
+        )
         if self._reference is not None:
             self._reference.fade_in(self._path, now_ns)
 
-    def tick(self, now_ns: int, measured: FloatArray | None,
-             measured_ns: int | None = None) -> Command:
+    def tick(
+        self, now_ns: int, measured: FloatArray | None, measured_ns: int | None = None
+    ) -> Command:
         """Decide the command of one control period; called every `dt_s`.
 
         Args:
@@ -200,8 +221,9 @@ class Gate:
                 break
         return found
 
-    def _state_fault(self, now_ns: int, measured: FloatArray | None,
-                     measured_ns: int | None) -> str:
+    def _state_fault(
+        self, now_ns: int, measured: FloatArray | None, measured_ns: int | None
+    ) -> str:
         if measured is None:
             return "no joint state"
         if measured.shape != (self.limits.size,):
@@ -212,8 +234,10 @@ class Gate:
         if measured_ns is not None:
             age_s = (now_ns - measured_ns) * 1e-9
             if not -self.config.max_chunk_lead_s <= age_s <= self.config.max_state_age_s:
-                return (f"the joint state is {age_s:.3f} s old,"
-                        f" at most {self.config.max_state_age_s:.3f} s is allowed")
+                return (
+                    f"the joint state is {age_s:.3f} s old,"
+                    f" at most {self.config.max_state_age_s:.3f} s is allowed"
+                )
         return ""
 
     def _following_fault(self, measured: FloatArray | None) -> str:
@@ -225,16 +249,21 @@ class Gate:
         if good.all():
             return ""
         index = int(np.argmin(good))
-        return (f"{self.limits.names[index]} is {distance[index]:.3f} rad from its command,"
-                f" at most {allowed[index]:.3f} rad is allowed;"
-                " reset the gate to begin where the robot is")
+        return (
+            f"{self.limits.names[index]} is {distance[index]:.3f} rad from its command,"
+            f" at most {allowed[index]:.3f} rad is allowed;"
+            " reset the gate to begin where the robot is"
+        )
 
     def _run_out(self, now_ns: int) -> str:
         """Return why there is nothing to execute, in time to stand still when the chunk ends."""
         if self._chunk is None:
             return self._no_chunk
         remaining = (self._chunk.end_ns - now_ns) * 1e-9 / self.dt_s
-        if remaining <= 0.0 or remaining < self._filter.periods_to_stop(round(remaining) + 1):
+        if remaining <= 0.0 or (
+            remaining < self._filter.longest_stop
+            and remaining < self._filter.periods_to_stop(round(remaining) + 1)
+        ):
             self.drop_chunk("the chunk ran out")
             return self._no_chunk
         return ""
@@ -248,20 +277,23 @@ class Gate:
         path, guard = self._path, self._guard
         assert path is not None
         if self._blocked and guard is not None:
+            here = path.sample(now_ns, self.dt_s)[0]
             ahead = path.sample(now_ns + round(self.config.blend_s * 1e9), self.dt_s)[0]
-            if not self._filter.at_rest or guard.fault(ahead):
+            if not self._filter.at_rest or guard.fault(here) or guard.fault(ahead):
                 self._hold()
                 return self._blocked
             self._blocked = ""
         if self._reference is None:
-            self._reference = Reference(self._filter.stopping_point(), self.config.blend_s)
+            self._reference = Reference(
+                self._filter.stopping_point(), self.config.blend_s, self.dt_s, self.limits
+            )
             self._reference.fade_in(path, now_ns - round(self.dt_s * 1e9))
-        target, before, earlier = self._reference.sample(now_ns, self.dt_s)
+        target, before, earlier = self._reference.sample(now_ns)
         velocity = (target - before) / self.dt_s
         acceleration = (target - 2.0 * before + earlier) / self.dt_s**2
         accelerations = self._filter.wishes(target, velocity, acceleration)
         if guard is not None:
-            fault = guard.fault(target) or guard.fault_of_step(self._filter.motions, accelerations)
+            fault = guard.fault_of_step(self._filter.motions, accelerations, target)
             if fault:
                 self._blocked = f"workspace: {fault}"
                 self._hold()

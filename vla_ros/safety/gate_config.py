@@ -38,8 +38,13 @@ class GateConfig:
         Raises:
             ValueError: naming the value.
         """
-        for key in ("blend_s", "max_chunk_age_s", "max_chunk_lead_s", "max_state_age_s",
-                    "max_jump_s"):
+        for key in (
+            "blend_s",
+            "max_chunk_age_s",
+            "max_chunk_lead_s",
+            "max_state_age_s",
+            "max_jump_s",
+        ):
             value = getattr(self, key)
             if not (np.isfinite(value) and value > 0.0):
                 raise ValueError(f"{key} must be above 0, got {value}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from vla_ros.core.limits import JointLimits
 from vla_ros.core.types import FloatArray
-from vla_ros.safety.limits import JointLimits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +56,7 @@ class LimitChecker:
         self.commands += 1
         q = np.array(position, dtype=np.float64)
         if not np.isfinite(q).all():
-            found = [self._make(i, "finite", q, np.zeros_like(q))
-                     for i in np.flatnonzero(~np.isfinite(q))]
+            found = [self._make(i, "finite", q, np.zeros_like(q)) for i in _where(~np.isfinite(q))]
             self._history.clear()
         else:
             self._history = [*(self._history or [q, q, q]), q][-4:]
@@ -67,13 +67,23 @@ class LimitChecker:
                 "jerk": ((q3 - 3 * q2 + 3 * q1 - q0) / self._dt_s**3, limits.jerk),
             }
             for bad, bound in ((q < limits.lower, limits.lower), (q > limits.upper, limits.upper)):
-                found += [self._make(i, "position", q, bound) for i in np.flatnonzero(bad)]
+                found += [self._make(i, "position", q, bound) for i in _where(bad)]
             for quantity, (value, bound) in rates.items():
-                found += [self._make(i, quantity, value, bound)
-                          for i in np.flatnonzero(~(np.abs(value) <= bound))]
+                found += [
+                    self._make(i, quantity, value, bound)
+                    for i in _where(~(np.abs(value) <= bound))
+                ]
         self.violations += len(found)
         return found
 
     def _make(self, index: int, quantity: str, value: FloatArray, limit: FloatArray) -> Violation:
-        return Violation(joint=self._limits.names[index], quantity=quantity,
-                         value=float(value[index]), limit=float(limit[index]))
+        return Violation(
+            joint=self._limits.names[index],
+            quantity=quantity,
+            value=float(value[index]),
+            limit=float(limit[index]),
+        )
+
+
+def _where(mask: NDArray[np.bool_]) -> list[int]:
+    return [int(i) for i in np.flatnonzero(mask)]

@@ -6,10 +6,10 @@ holds to the last bit, not up to rounding. In these units one period is
 
     a += j,   v += a,   q += v          with |j| <= J, |a| <= A, |v| <= V, low <= q <= high.
 
-**Why it can always stop.** `brake` is a fixed rule that leads every (v, a) to rest. A step is taken
-only when the whole braking motion after it stays within the limits (`can_stop`). The rest of a
-braking motion is again a braking motion, so one allowed step is always left: the first step of the
-braking motion that was checked the last time.
+**Why it can always stop.** `brake` is a fixed rule that leads every (v, a) to rest. A step is
+taken only when the whole braking motion after it stays within the limits (`can_stop`). The rest of
+a braking motion is again a braking motion, so one allowed step is always left: the first step of
+the braking motion that was checked the last time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from math import isqrt
 
 UNITS_PER_RAD = float(2**40)
 _BISECTIONS = 6
+_FEWEST_UNITS = 1000
 
 
 def runout(x: int, jerk: int) -> int:
@@ -38,7 +39,7 @@ def runout_inverse(room: int, jerk: int) -> int:
 class JointMotion:
     """State and limits of one joint, in units of 2^-40 rad and control periods."""
 
-    __slots__ = ("q", "v", "a", "low", "high", "v_max", "a_max", "j_max", "_low", "_high")
+    __slots__ = ("_high", "_low", "a", "a_max", "high", "j_max", "low", "q", "v", "v_max")
 
     def __init__(self, low: float, high: float, v_max: float, a_max: float, j_max: float) -> None:
         """Take limits in [rad], [rad/period], [rad/period^2], [rad/period^3].
@@ -52,7 +53,7 @@ class JointMotion:
         self.j_max = int(j_max * UNITS_PER_RAD) - 1
         self._low = int(low * UNITS_PER_RAD) + 1
         self._high = int(high * UNITS_PER_RAD) - 1
-        if min(self.v_max, self.a_max, self.j_max, self._high - self._low) < 1000:
+        if min(self.v_max, self.a_max, self.j_max, self._high - self._low) < _FEWEST_UNITS:
             raise ValueError("a limit is too small for this control period")
         self.reset(self._low)
 
@@ -60,6 +61,12 @@ class JointMotion:
         """Start at rest at `position`; one outside the limits may stay there, or come back."""
         self.q, self.v, self.a = position, 0, 0
         self.low, self.high = min(self._low, position), max(self._high, position)
+
+    @property
+    def longest_stop(self) -> int:
+        """A bound on how many periods `brake` ever needs to stand still."""
+        ramp = min(self.a_max // self.j_max, isqrt(self.v_max // self.j_max))
+        return self.v_max // self.a_max + 4 * ramp + 8
 
     @property
     def at_rest(self) -> bool:

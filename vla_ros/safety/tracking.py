@@ -7,13 +7,16 @@ from math import cbrt, exp, sqrt
 import numpy as np
 
 from vla_ros.core.errors import NonFiniteCommand
+from vla_ros.core.limits import JointLimits
 from vla_ros.core.types import FloatArray
-from vla_ros.safety.limits import JointLimits
 from vla_ros.safety.motion import UNITS_PER_RAD, JointMotion, runout_inverse
 
 POSITION_GAIN_HZ = 15.0
 VELOCITY_GAIN_HZ = 60.0
 """Bandwidths of the two loops in [1/s]; a quarter of the second is critical damping."""
+
+_PLAUSIBLE = 1e9
+_PLAUSIBLE_SUM = _PLAUSIBLE * UNITS_PER_RAD
 
 
 class MotionFilter:
@@ -43,13 +46,18 @@ class MotionFilter:
         self._motions = tuple(
             JointMotion(*values)
             for values in zip(
-                limits.lower.tolist(), limits.upper.tolist(),
-                (limits.velocity * dt_s).tolist(), (limits.acceleration * dt_s**2).tolist(),
-                (limits.jerk * dt_s**3).tolist(), strict=True)
+                limits.lower.tolist(),
+                limits.upper.tolist(),
+                (limits.velocity * dt_s).tolist(),
+                (limits.acceleration * dt_s**2).tolist(),
+                (limits.jerk * dt_s**3).tolist(),
+                strict=True,
+            )
         )
         self._position_gain = 1.0 - exp(-POSITION_GAIN_HZ * dt_s)
         self._velocity_gain = 1.0 - exp(-VELOCITY_GAIN_HZ * dt_s)
-        self._rest = np.zeros(limits.size)
+        self.longest_stop = max(motion.longest_stop for motion in self._motions)
+        self._zeros = [0.0] * limits.size
 
     @property
     def position(self) -> FloatArray:
@@ -93,8 +101,12 @@ class MotionFilter:
         self.limited = False
         return self.position
 
-    def step(self, target: FloatArray, velocity: FloatArray | None = None,
-             acceleration: FloatArray | None = None) -> FloatArray:
+    def step(
+        self,
+        target: FloatArray,
+        velocity: FloatArray | None = None,
+        acceleration: FloatArray | None = None,
+    ) -> FloatArray:
         """Advance one period towards `target` and return the command, in [rad], shape (n,).
 
         Args:
@@ -123,23 +135,32 @@ class MotionFilter:
         """Return where `brake` would bring the joints to rest, in [rad], shape (n,)."""
         return np.array([m.braking_path(m.brake())[-1] for m in self._motions]) / UNITS_PER_RAD
 
-    def wishes(self, target: FloatArray, velocity: FloatArray | None = None,
-               acceleration: FloatArray | None = None) -> list[int]:
+    def wishes(
+        self,
+        target: FloatArray,
+        velocity: FloatArray | None = None,
+        acceleration: FloatArray | None = None,
+    ) -> list[int]:
         """Return the allowed acceleration of each joint towards `target`, without moving yet.
 
         Takes what `step` takes; the result, in units per period^2, is for `advance`.
         """
-        self._check(target, "target")
-        velocity = self._rest if velocity is None else velocity
-        acceleration = self._rest if acceleration is None else acceleration
-        self._check(velocity, "velocity")
-        self._check(acceleration, "acceleration")
         unit = UNITS_PER_RAD
+        targets = (target * unit).tolist()
+        velocities = self._zeros if velocity is None else (velocity * (self.dt_s * unit)).tolist()
+        changes = (
+            self._zeros
+            if acceleration is None
+            else (acceleration * (self.dt_s**2 * unit)).tolist()
+        )
+        # NaN and infinity survive sums: one comparison in the usual case, a named joint otherwise
+        if not abs(sum(targets) + sum(velocities) + sum(changes)) < _PLAUSIBLE_SUM:
+            self._check(target, "target")
+            self._check(velocity, "velocity of the target")
+            self._check(acceleration, "acceleration of the target")
         limited = False
         result = []
-        for motion, p, v, a in zip(self._motions, (target * unit).tolist(),
-                                   (velocity * (self.dt_s * unit)).tolist(),
-                                   (acceleration * (self.dt_s**2 * unit)).tolist(), strict=True):
+        for motion, p, v, a in zip(self._motions, targets, velocities, changes, strict=True):
             wish = self._wish(motion, p, v, a)
             allowed = motion.allowed(wish)
             limited = limited or allowed != wish
@@ -159,20 +180,25 @@ class MotionFilter:
         a = min(max(a, -motion.a_max), motion.a_max)
         before = v - a  # velocity of the target one period ago
         error = min(max(p, motion.low), motion.high) - v - motion.q
-        approach = min(self._position_gain * abs(error),
-                       0.7 * cbrt(error * error * motion.j_max),
-                       sqrt(motion.a_max * abs(error)))
+        approach = min(
+            self._position_gain * abs(error),
+            0.6 * cbrt(error * error * motion.j_max),
+            sqrt(motion.a_max * abs(error)),
+        )
         wanted = before + (approach if error > 0.0 else -approach)
         wanted = min(max(wanted, -motion.v_max), motion.v_max)
         change = wanted - motion.v
-        size = min(self._velocity_gain * abs(change),
-                   runout_inverse(int(abs(change)), motion.j_max))
+        size = min(
+            self._velocity_gain * abs(change), runout_inverse(int(abs(change)), motion.j_max)
+        )
         return round(a + (size if change > 0.0 else -size))
 
-    def _check(self, values: FloatArray, what: str) -> None:
-        if values.shape != self._rest.shape:
+    def _check(self, values: FloatArray | None, what: str) -> None:
+        if values is None:
+            return
+        if values.shape != (self.limits.size,):
             raise ValueError(f"{what}: expected {self.limits.size} values, got {values.shape}")
-        good = np.isfinite(values)
+        good = np.abs(values) < _PLAUSIBLE
         if not good.all():
             bad = [n for n, ok in zip(self.limits.names, good.tolist(), strict=True) if not ok]
-            raise NonFiniteCommand(f"{what} of {', '.join(bad)} is not finite")
+            raise NonFiniteCommand(f"{what}: {', '.join(bad)} is not a finite, plausible number")

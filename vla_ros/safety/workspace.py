@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from vla_ros.core.kinematics import Chain
+from vla_ros.core.limits import WorkspaceBox
 from vla_ros.core.types import FloatArray
-from vla_ros.safety.limits import WorkspaceBox
 from vla_ros.safety.motion import UNITS_PER_RAD, JointMotion
 
 _SLACK_M = 0.02
@@ -35,16 +35,22 @@ class WorkspaceGuard:
         """
         missing = [name for name in chain.names if name not in joint_names]
         if missing:
-            raise ValueError(f"workspace: joints {', '.join(missing)} of the chain are not among"
-                             f" the commanded joints {', '.join(joint_names)}")
+            raise ValueError(
+                f"workspace: joints {', '.join(missing)} of the chain are not among"
+                f" the commanded joints {', '.join(joint_names)}"
+            )
         self.box = box
         self._active = box
         self._chain = chain
         self._columns = [joint_names.index(name) for name in chain.names]
         self._levers = [lever / UNITS_PER_RAD for lever in chain.levers().tolist()]
 
+        self._anchor: list[int] | None = None
+        self._clearance = 0.0
+
     def reset(self, position: FloatArray) -> None:
         """Start at joint positions `position` in [rad], shape (n,), inside the box or not."""
+        self._anchor = None
         point = self.tip(position)
         low, high = np.array(self.box.lower), np.array(self.box.upper)
         outside = (point < low) | (point > high)
@@ -63,41 +69,62 @@ class WorkspaceGuard:
         """Return which face of the box `target` [rad], shape (n,), lies beyond, or ""."""
         return self._active.fault(self.tip(target))
 
-    def fault_of_step(self, motions: Sequence[JointMotion], accelerations: Sequence[int]) -> str:
-        """Return which face the robot would cross if it took the step and then braked, or "".
+    def fault_of_step(
+        self, motions: Sequence[JointMotion], accelerations: Sequence[int], target: FloatArray
+    ) -> str:
+        """Return which face is in the way of a step, or "" when it may be taken.
+
+        The way is the step, the braking motion after it, and the target that the step is towards.
 
         Args:
             motions: The joints before the step, n of them.
             accelerations: The step, in the units of the motions.
+            target: Where the step leads in [rad], shape (n,).
         """
         joints = [(motions[i], accelerations[i]) for i in self._columns]
-        if self._active is self.box and self._far_from_faces(joints):
+        if self._far_from_faces(joints):
             return ""
         paths = [motion.braking_path(a) for motion, a in joints]
         length = max(map(len, paths))
         table = np.array([path + path[-1:] * (length - len(path)) for path in paths])
-        points = self._chain.tip_positions(table.T / UNITS_PER_RAD)  # (T, 3)
-        if self._active is not self.box and self._inside(points, self.box):
+        positions = np.concatenate([table.T / UNITS_PER_RAD, target[None, self._columns]])
+        points = self._chain.tip_positions(positions)  # (T, 3)
+        self._anchor = None
+        if self._active is not self.box and _inside(points[:-1], self.box):
             self._active = self.box
-        if self._inside(points, self._active):
+        if _inside(points, self._active):
             return ""
         low, high = points.min(axis=0), points.max(axis=0)
         return self._active.fault(low) or self._active.fault(high)
 
     def _far_from_faces(self, joints: list[tuple[JointMotion, int]]) -> bool:
-        """Return whether no face can be reached, by a bound that is quick to compute."""
-        stray = 0.0
-        for (motion, a), lever in zip(joints, self._levers, strict=True):
-            v = motion.v + a
-            stray += lever * (abs(v) + motion.reach(v, a))
-        q = np.array([motion.q for motion, _ in joints]) / UNITS_PER_RAD
-        point = self._chain.tip_positions(q[None])[0].tolist()
-        return all(low + stray <= value <= high - stray for low, value, high
-                   in zip(self.box.lower, point, self.box.upper, strict=True))
+        """Return whether no face of the box can be reached, by a bound that is quick to compute.
 
-    @staticmethod
-    def _inside(points: FloatArray, box: WorkspaceBox) -> bool:
-        return bool(((points >= box.lower) & (points <= box.upper)).all())
+        The bound is a distance that was computed at an anchor, less what the joints have moved
+        since and can still move; the anchor is renewed when it is used up.
+        """
+        if self._active is not self.box:
+            return False
+        reach, moved = 0.0, 0.0
+        for index, ((motion, a), lever) in enumerate(zip(joints, self._levers, strict=True)):
+            v = motion.v + a
+            reach += lever * (abs(v) + motion.reach(v, a))
+            if self._anchor is not None:
+                moved += lever * abs(motion.q - self._anchor[index])
+        if self._anchor is None or reach + moved > self._clearance:
+            moved = 0.0
+            self._anchor = [motion.q for motion, _ in joints]
+            q = np.array(self._anchor)[None] / UNITS_PER_RAD
+            point = self._chain.tip_positions(q)[0].tolist()
+            self._clearance = min(
+                min(value - low, high - value)
+                for low, value, high in zip(self.box.lower, point, self.box.upper, strict=True)
+            )
+        return reach + moved <= self._clearance
+
+
+def _inside(points: FloatArray, box: WorkspaceBox) -> bool:
+    return bool(((points >= box.lower) & (points <= box.upper)).all())
 
 
 def _triple(values: FloatArray) -> tuple[float, float, float]:

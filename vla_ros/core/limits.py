@@ -50,12 +50,16 @@ class JointLimits:
                 good = good & (values > 0.0)
             if not good.all():
                 index = int(np.argmin(good))
-                raise ValueError(f"{self.names[index]}: {key} must be finite"
-                                 f" (and above 0 for rates), got {values[index]}")
+                raise ValueError(
+                    f"{self.names[index]}: {key} must be finite"
+                    f" (and above 0 for rates), got {values[index]}"
+                )
         if not (self.lower < self.upper).all():
             index = int(np.argmin(self.lower < self.upper))
-            raise ValueError(f"{self.names[index]}: lower {self.lower[index]} must be below"
-                             f" upper {self.upper[index]}")
+            raise ValueError(
+                f"{self.names[index]}: lower {self.lower[index]} must be below"
+                f" upper {self.upper[index]}"
+            )
 
     @property
     def size(self) -> int:
@@ -87,8 +91,9 @@ class WorkspaceBox:
 
     def fault(self, point: FloatArray) -> str:
         """Return which face `point` (x, y, z in [m]) lies beyond, or "" when it is inside."""
-        for axis, low, value, high in zip("xyz", self.lower, point.tolist(), self.upper,
-                                          strict=True):
+        for axis, low, value, high in zip(
+            "xyz", self.lower, point.tolist(), self.upper, strict=True
+        ):
             if not low <= value <= high:
                 bound, side = (low, "below") if value < low else (high, "above")
                 return f"tcp {axis} {value:.3f} m is {side} {bound:.3f} m"
