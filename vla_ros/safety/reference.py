@@ -125,10 +125,10 @@ class Reference:
         s = (np.array(elapsed)[:, None, None] - self._ages_s) * self._rates  # (m, 3, n)
         s = np.minimum(np.maximum(s, 0.0), 1.0)
         weights = s * s * s * (10.0 + s * (6.0 * s - 15.0))  # no bend at either end
-        result = self._rest
+        result: FloatArray = self._rest
         for index, weight in enumerate(weights):
             result = result + weight * (points[3 * index : 3 * index + 3] - result)
-        return np.asarray(result)
+        return result
 
     def _keep(self, fades: list[_Fade]) -> None:
         """Keep these fades and what `sample` needs of them in one piece."""
@@ -138,19 +138,11 @@ class Reference:
 
     def _fade_durations(self, distance: FloatArray) -> FloatArray:
         """Return how long each joint's fade takes in [s], for `distance` in [rad], shape (n,)."""
-        # peaks of the fade over a time T: 1.9 d/T, 5.8 d/T^2, 60 d/T^3; at half the limits here
-        limits = self._limits
-        return np.minimum(
-            np.maximum.reduce(
-                [
-                    np.full_like(distance, self._blend_s),
-                    _FADE_MARGIN * 1.9 * distance / limits.velocity,
-                    np.sqrt(_FADE_MARGIN * 5.8 * distance / limits.acceleration),
-                    np.cbrt(_FADE_MARGIN * 60.0 * distance / limits.jerk),
-                ]
-            ),
-            _LONGEST_FADE_S,
-        )
+        # a fade over T peaks at 1.9 d/T, 5.8 d/T^2 and 60 d/T^3; the margin leaves room for the path
+        limits, far = self._limits, _FADE_MARGIN * distance
+        needed = np.maximum(1.9 * far / limits.velocity, np.sqrt(5.8 * far / limits.acceleration))
+        needed = np.maximum(needed, np.cbrt(60.0 * far / limits.jerk))
+        return np.asarray(np.clip(needed, self._blend_s, max(_LONGEST_FADE_S, self._blend_s)))
 
 
 def _evaluate(cubics: FloatArray, places: list[float]) -> FloatArray:
