@@ -1,0 +1,139 @@
+"""The graph: which processes, with which parameters, environment and restart policy."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from vla_ros.core.errors import UserError
+from vla_ros.core.resources import resource_path
+
+NAMESPACE = "/vla"
+KINDS = ("sim", "robot")
+DEFAULT_ROBOT = {"sim": "tabletop_sim", "robot": "so101"}
+DEFAULT_POLICY = "models/tabletop-small"
+#: Numerical libraries get one thread: the processes share few cores and each does small sums.
+ONE_THREAD = MappingProxyType({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a user may choose about a graph; launch arguments are made from these fields."""
+
+    robot: str = field(default="", metadata={"help": "robot contract: a name or a YAML file"})
+    policy: str = field(default="", metadata={"help": "directory of the policy bundle"})
+    backend: str = field(default="onnxruntime", metadata={"help": "engine that runs the bundle"})
+    threads: int = field(default=1, metadata={"help": "threads of one inference"})
+    seed: int = field(default=0, metadata={"help": "seed of the first simulated scene"})
+    split: str = field(default="seeds", metadata={"help": "split of the first simulated scene"})
+    skill: str = field(default="", metadata={"help": "skill of the first simulated scene"})
+    sensor_reliability: str = field(
+        default="best_effort", metadata={"help": "of the sensor topics: best_effort or reliable"}
+    )
+    use_sim_time: bool = field(
+        default=False, metadata={"help": "follow /clock and not the wall clock"}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartPolicy:
+    """What happens when a node ends by itself.
+
+    A node that has run for `forgive_s` [s] starts with a clean record. The n-th restart in a row
+    waits `delay_s` x 2^(n-1) [s], and after `limit` of them the graph gives up.
+    """
+
+    delay_s: float = 0.2
+    limit: int = 6
+    forgive_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDescription:
+    """One process with one node.
+
+    Attributes:
+        name: Node name; the process is `python -m vla_ros.nodes.<name>`.
+        parameters: ROS parameters.
+        environment: Variables that differ from the parent's.
+        nice: Priority given away, so that the gate finds a free core.
+        restart: What happens when it ends by itself.
+    """
+
+    name: str
+    parameters: Mapping[str, Value]
+    environment: Mapping[str, str] = ONE_THREAD
+    nice: int = 0
+    restart: RestartPolicy = RestartPolicy()
+
+    @property
+    def module(self) -> str:
+        """Python module whose `main` runs the node."""
+        return f"vla_ros.nodes.{self.name}"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Every environment variable that the process gets on top of its parent's."""
+        return {**self.environment, "VLA_ROS_NICE": str(self.nice)}
+
+    def command(self) -> list[str]:
+        """Return the command line that starts the node."""
+        line = [sys.executable, "-m", self.module, "--ros-args"]
+        line += ["-r", f"__ns:={NAMESPACE}", "-r", f"__node:={self.name}"]
+        for key, value in self.parameters.items():
+            line += ["-p", f"{key}:={json.dumps(value)}"]  # JSON is YAML: "1" stays a string
+        return line
+
+
+def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
+    """Return the graph `sim` (with the simulator) or `robot` (hardware), in starting order.
+
+    Raises:
+        UserError: if there is no such graph or no such policy.
+    """
+    if kind not in KINDS:
+        raise UserError(f"graph: expected one of {', '.join(KINDS)}, got '{kind}'")
+    robot = options.robot or DEFAULT_ROBOT[kind]
+    shared: dict[str, Value] = {"contract": robot, "use_sim_time": options.use_sim_time}
+    policy: dict[str, Value] = {
+        "bundle": _bundle(options),
+        "backend": options.backend,
+        "threads": options.threads,
+        "sensor_reliability": options.sensor_reliability,
+    }
+    scene: dict[str, Value] = {
+        "seed": options.seed,
+        "split": options.split,
+        "skill": options.skill,
+        "use_sim_time": False,
+    }
+    renderer = {**ONE_THREAD, "LP_NUM_THREADS": "1"}
+    nodes = (
+        NodeDescription(name="gate", parameters=shared),
+        NodeDescription(name="policy", parameters={**shared, **policy}, nice=3),
+        NodeDescription(name="planner", parameters=shared, nice=3),
+    )
+    if kind == "robot":
+        return nodes
+    sim = NodeDescription(
+        name="sim", parameters={**shared, **scene}, environment=renderer, nice=1
+    )
+    return (sim, *nodes)
+
+
+def _bundle(options: Options) -> str:
+    if options.backend != "onnxruntime":
+        return options.policy
+    bundle = Path(options.policy) if options.policy else resource_path(DEFAULT_POLICY)
+    if not (bundle / "bundle.json").is_file():
+        raise UserError(
+            f"policy: {bundle} is no policy bundle (it has no bundle.json); "
+            "name a bundle directory, for example models/tabletop-small"
+        )
+    return str(bundle.resolve())

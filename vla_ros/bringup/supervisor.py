@@ -1,0 +1,157 @@
+"""Runs the processes of a graph: starts, restarts, stops them, and passes on what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from vla_ros.bringup.graph import NodeDescription
+
+#: Exit status by which a node says that the user has to mend something first.
+EXIT_CONFIGURATION = 78
+#: How long a node may take to end after SIGINT, and then after SIGTERM [s].
+PATIENCE_S = (5.0, 2.0)
+
+#: Called with the node's name and one line of what it says; the name is "" for the supervisor.
+Listener = Callable[[str, str], None]
+
+
+def child_environment(
+    base: Mapping[str, str], description: NodeDescription
+) -> dict[str, str]:
+    """Return the environment of a node.
+
+    The wheels' two variables are passed on together, being in `base` together or not at all.
+    """
+    environment = {**base, **description.variables}
+    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    environment["VLA_ROS_FOLLOW_PARENT"] = "1"
+    environment["PYTHONUNBUFFERED"] = "1"
+    environment["RCUTILS_COLORIZED_OUTPUT"] = "0"
+    environment["RCUTILS_CONSOLE_OUTPUT_FORMAT"] = "[{severity}] {message}"
+    return environment
+
+
+class Supervisor:
+    """Keeps the nodes of a graph running until it is told to stop."""
+
+    def __init__(self, graph: Sequence[NodeDescription], listener: Listener) -> None:
+        """Run `graph`; whatever happens is told to `listener`."""
+        self._graph = tuple(graph)
+        self._say = listener
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._active: set[str] = set()
+        self._status = 0
+        self.pids: dict[str, int] = {}
+
+    def run(self) -> int:
+        """Run until SIGINT or SIGTERM, or until a node cannot go on; return the exit status."""
+        return asyncio.run(self._run())
+
+    async def _run(self) -> int:
+        self._stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stopping.set)
+        keepers = [asyncio.create_task(self._keep(item)) for item in self._graph]
+        await self._stopping.wait()
+        self._say("", "stopping")
+        await self._stop_all()
+        await asyncio.gather(*keepers)
+        self._say("", f"stopped, exit status {self._status}")
+        return self._status
+
+    async def _keep(self, item: NodeDescription) -> None:
+        """Start a node, and again whenever it ends by itself."""
+        failures = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            status = await self._live(item)
+            self._active.discard(item.name)
+            if self._stopping.is_set():
+                return
+            if status == EXIT_CONFIGURATION:
+                self._give_up(item, status)
+                return
+            if time.monotonic() - began > item.restart.forgive_s:
+                failures = 0
+            failures += 1
+            if failures > item.restart.limit:
+                self._say("", f"{item.name} failed {failures} times in a row: giving up")
+                self._give_up(item, status)
+                return
+            delay_s = item.restart.delay_s * 2 ** (failures - 1)
+            self._say("", f"{item.name} {_ending(status)}; it starts again in {delay_s:g} s")
+            await self._pause(delay_s)
+
+    async def _live(self, item: NodeDescription) -> int:
+        """Run a node once and return its exit status."""
+        process = await asyncio.create_subprocess_exec(
+            *item.command(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=child_environment(os.environ, item),
+            limit=1 << 20,
+            start_new_session=True,  # a Ctrl-C comes to the supervisor, which passes it on
+        )
+        self._processes[item.name] = process
+        self.pids[item.name] = process.pid
+        assert process.stdout is not None
+        async for line in process.stdout:
+            self._hear(item.name, line.decode(errors="replace").rstrip())
+        return await process.wait()
+
+    def _hear(self, name: str, line: str) -> None:
+        self._say(name, line)
+        if line != "[INFO] active":
+            return
+        everybody_was = len(self._active) == len(self._graph)
+        self._active.add(name)
+        if not everybody_was and len(self._active) == len(self._graph):
+            self._say("", "ready")
+
+    def _give_up(self, item: NodeDescription, status: int) -> None:
+        """End the graph, which cannot work without one of its nodes."""
+        self._say("", f"{item.name} {_ending(status)}: the graph ends")
+        self._status = status if status > 0 else 1
+        self._stopping.set()
+
+    async def _pause(self, delay_s: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), delay_s)
+        except asyncio.TimeoutError:
+            pass
+
+    async def _stop_all(self) -> None:
+        """Interrupt every node, and be less polite to those that do not listen."""
+        for number, patience_s in zip((signal.SIGINT, signal.SIGTERM), PATIENCE_S, strict=True):
+            waiting = [p for p in self._processes.values() if p.returncode is None]
+            for process in waiting:
+                _send(process, number)
+            if waiting:
+                await asyncio.wait(
+                    [asyncio.create_task(process.wait()) for process in waiting],
+                    timeout=patience_s,
+                )
+        for name, process in self._processes.items():
+            if process.returncode is None:
+                self._say("", f"{name} does not end: killing it")
+                self._status = self._status or 1
+                _send(process, signal.SIGKILL)
+
+
+def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except ProcessLookupError:
+        pass  # it ended by itself just now
+
+
+def _ending(status: int) -> str:
+    if status < 0:
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"ended with status {status}"

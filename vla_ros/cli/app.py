@@ -1,0 +1,91 @@
+"""The `vla_ros` command: a table of subcommands of which only the one that runs is imported."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from vla_ros.core.errors import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subcommand:
+    """Where a subcommand is implemented (`module:function`), and what it does in one line."""
+
+    target: str
+    help: str
+
+
+#: Importing torch, mujoco or rclpy takes seconds: `vla_ros up` must not pay for `vla_ros train`.
+SUBCOMMANDS = {
+    "up": Subcommand(target="vla_ros.cli.up:up", help="Start the graph: sim or robot."),
+    "run": Subcommand(target="vla_ros.cli.run:run", help="Make a running graph do a sentence."),
+    "demo": Subcommand(
+        target="vla_ros.cli.demo:demo", help="Start the simulation, do one sentence, film it."
+    ),
+    "eval": Subcommand(
+        target="vla_ros.cli.eval:evaluate", help="Measure a policy on a task suite."
+    ),
+    "collect": Subcommand(
+        target="vla_ros.cli.collect:collect", help="Make demonstrations with the experts."
+    ),
+    "train": Subcommand(target="vla_ros.cli.train:train", help="Train a policy."),
+    "export": Subcommand(
+        target="vla_ros.cli.export:export", help="Make a bundle of a training checkpoint."
+    ),
+}
+
+Function = Callable[..., Any]
+
+
+def build_app(chosen: str | None) -> typer.Typer:
+    """Return the command line with the subcommand `chosen` imported and the others as a list."""
+    app = typer.Typer(
+        name="vla_ros",
+        help="Run vision-language-action policies on robots through ROS 2.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_show_locals=False,
+    )
+    for name, subcommand in SUBCOMMANDS.items():
+        function = _load(subcommand.target) if name == chosen else _absent
+        app.command(name, help=None if name == chosen else subcommand.help)(function)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command; an error that the user can mend is one line and exit status 2."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    try:
+        build_app(chosen)(args=arguments, prog_name="vla_ros")
+    except UserError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {error}", highlight=False)
+        sys.exit(2)
+
+
+def _load(target: str) -> Function:
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("vla_ros."):
+            raise
+        raise UserError(
+            f"this command needs the Python package '{error.name}', which is not installed; "
+            "in a source checkout run `make setup`"
+        ) from error
+
+
+def _absent() -> None:
+    """Stand in for a subcommand in the list of `vla_ros --help`."""
+
+
+if __name__ == "__main__":
+    main()

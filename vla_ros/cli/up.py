@@ -1,0 +1,62 @@
+"""`vla_ros up`: the whole graph in one terminal."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vla_ros.bringup.graph import Options, describe
+from vla_ros.bringup.log import GraphLog
+from vla_ros.bringup.supervisor import Supervisor
+
+
+class Kind(str, Enum):
+    """Which graph."""
+
+    SIM = "sim"
+    ROBOT = "robot"
+
+
+def up(
+    kind: Annotated[Kind, typer.Argument(help="sim: with the simulator; robot: for hardware.")],
+    policy: Annotated[
+        str, typer.Option(help="Policy bundle directory. [default: models/tabletop-small]")
+    ] = "",
+    robot: Annotated[
+        str, typer.Option("--robot", "--contract", help="Robot contract: a name or a YAML file.")
+    ] = "",
+    backend: Annotated[str, typer.Option(help="Engine that runs the bundle.")] = "onnxruntime",
+    threads: Annotated[int, typer.Option(help="Threads of one inference.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the first simulated scene.")] = 0,
+    split: Annotated[str, typer.Option(help="Split of the first simulated scene.")] = "seeds",
+    skill: Annotated[str, typer.Option(help="Skill of the first scene; empty: any.")] = "",
+    sensor_reliability: Annotated[
+        str, typer.Option(help="Of the sensor topics: best_effort or reliable.")
+    ] = "best_effort",
+    use_sim_time: Annotated[bool, typer.Option(help="Follow /clock.")] = False,
+) -> None:
+    """Start the graph, restart nodes that crash, and stop everything on Ctrl-C.
+
+    Exit status: 0 after Ctrl-C; 78 when a node found something that you have to mend (the last
+    lines say what); 1 when a node kept crashing.
+    """
+    options = Options(
+        robot=_absolute(robot),
+        policy=policy,
+        backend=backend,
+        threads=threads,
+        seed=seed,
+        split=split,
+        skill=skill,
+        sensor_reliability=sensor_reliability,
+        use_sim_time=use_sim_time,
+    )
+    raise typer.Exit(Supervisor(describe(kind.value, options), GraphLog()).run())
+
+
+def _absolute(robot: str) -> str:
+    """Return a contract's path as an absolute one, its name as it is."""
+    return str(Path(robot).resolve()) if robot.endswith((".yaml", ".yml")) else robot

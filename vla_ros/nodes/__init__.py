@@ -1,0 +1,1 @@
+"""One file per executable: wiring and `main` only."""

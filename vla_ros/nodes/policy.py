@@ -1,0 +1,207 @@
+"""The `policy` node: sensor topics and an instruction in, stamped action chunks out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from rclpy.task import Future
+from std_msgs.msg import String
+from vla_ros_interfaces.msg import ActionChunk
+from vla_ros_interfaces.srv import LoadPolicy
+
+from vla_ros.contract import load_contract
+from vla_ros.core.errors import InstructionRejected, ObservationError, UserError
+from vla_ros.core.protocols import Policy
+from vla_ros.observation.rates import RateMonitor
+from vla_ros.ros.chunks import write_chunk
+from vla_ros.ros.diagnostics import DiagnosticsPublisher, DiagnosticStatus, Finding
+from vla_ros.ros.lifecycle import ManagedNode
+from vla_ros.ros.parameters import declare_parameters, parameter
+from vla_ros.ros.policy_backends import load_backend
+from vla_ros.ros.qos import command_qos, latched_qos
+from vla_ros.ros.running import main_of
+from vla_ros.ros.sensor_streams import SensorStreams
+
+#: Longest wait for the other messages of the instant that a frame belongs to [s].
+SETTLE_S = 0.012
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyParameters:
+    """ROS parameters of the node."""
+
+    contract: str = parameter(help="contract name or path")
+    bundle: str = parameter(help="directory of the policy bundle")
+    backend: str = parameter("onnxruntime", help="engine that runs the bundle")
+    threads: int = parameter(1, help="threads that one inference may use")
+    sensor_reliability: str = parameter("best_effort", help="best_effort or reliable")
+    autostart: bool = parameter(True, help="configure and activate at once")
+
+
+class PolicyNode(ManagedNode):
+    """Infers on each new frame of the reference camera, in a thread of its own.
+
+    Only the newest frame counts: whatever comes during an inference replaces what came before.
+    The instruction and a newly loaded policy are taken up by that thread between two inferences.
+    """
+
+    default_name = "policy"
+    _thread: threading.Thread | None = None
+
+    def setup(self) -> None:
+        """Load contract and bundle, subscribe to the sensors."""
+        self._settings = declare_parameters(self, PolicyParameters)
+        self._contract = load_contract(self._settings.contract)
+        self._policy = self._load(self._settings.bundle)
+        self._next_policy: Policy | None = None
+        self._instruction = self._started = ""
+        self._stopping = threading.Event()
+        self._fault = ""
+        self._inference_ms = 0.0
+        self._streams = SensorStreams(self, self._contract, self._settings.sensor_reliability)
+        self._rate = RateMonitor(self._contract.observations[0].rate_hz)
+        self._diagnostics = DiagnosticsPublisher(self, self._contract.name)
+        self._chunks = self.create_publisher(ActionChunk, "policy/chunk", command_qos())
+        self.create_subscription(String, "instruction", self._on_instruction, latched_qos())
+        self.create_service(LoadPolicy, "policy/load", self._on_load)
+        self.create_timer(1.0, self._diagnose)
+
+    def start(self) -> None:
+        """Start to infer."""
+        self._stopping.clear()
+        self._started = ""
+        self._streams.start()
+        self._rate.start(self._streams.now_ns())
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop to infer; the gate plays the last chunk to its end and holds."""
+        if self._thread is not None:
+            self._stopping.set()
+            self._thread.join(5.0)
+            self._thread = None
+
+    def _load(self, bundle: str) -> Policy:
+        """Return the policy of a bundle directory.
+
+        Raises:
+            BundleError: if a file is missing or corrupted (named), or it is of another contract.
+        """
+        policy = load_backend(self._settings.backend)(
+            bundle, self._contract, self._settings.threads
+        )
+        self.get_logger().info(f"policy '{policy.name}', bundle {policy.bundle_sha256[:12]}")
+        return policy
+
+    def _run(self) -> None:
+        try:
+            frame_ns: int | None = None
+            while not self._stopping.is_set():
+                self._take_up_changes()
+                newer_ns = self._streams.aligner.wait_for_frame(frame_ns, timeout_s=0.1)
+                if newer_ns is None:
+                    continue
+                frame_ns = newer_ns
+                if self._started:
+                    self._infer(frame_ns)
+        except Exception as error:
+            self.fail(error)
+
+    def _take_up_changes(self) -> None:
+        """Change policy and instruction, if others have come."""
+        policy, self._next_policy = self._next_policy, None
+        wanted = self._instruction
+        if policy is not None:
+            self._policy = policy
+        elif wanted == self._started:
+            return
+        self._started, self._fault = "", ""
+        self._chunks.publish(ActionChunk())  # without rows: nothing of the old one is to be done
+        if not wanted:
+            return
+        try:
+            self._policy.start(wanted)
+            self._started = wanted
+        except InstructionRejected as error:
+            self._fault = str(error)
+            self._instruction = ""
+            self.get_logger().error(f"instruction rejected: {error}")
+
+    def _infer(self, frame_ns: int) -> None:
+        streams = self._streams
+        streams.aligner.settle(frame_ns, SETTLE_S)
+        began = time.perf_counter()
+        try:
+            observation = streams.aligner.build(frame_ns, streams.now_ns())
+            chunk = self._policy.infer(observation)
+        except ObservationError as error:
+            self._fault = f"no inference: {error}"
+            return
+        self._inference_ms = 1e3 * (time.perf_counter() - began)
+        self._fault = ""
+        self._rate.count(streams.now_ns())
+        self._chunks.publish(
+            write_chunk(
+                chunk, bundle=self._policy.bundle_sha256, inference_ms=self._inference_ms
+            )
+        )
+
+    def _on_instruction(self, message: String) -> None:
+        if message.data != self._instruction:
+            self.get_logger().info(f"instruction: {message.data!r}" if message.data else "idle")
+        self._instruction = message.data
+
+    async def _on_load(
+        self, request: LoadPolicy.Request, response: LoadPolicy.Response
+    ) -> LoadPolicy.Response:
+        """Load beside the running policy, which goes on meanwhile and stays if this one fails."""
+        future: Future = Future(executor=self.executor)
+        threading.Thread(
+            target=self._load_aside, args=(request.path, future), name="loading", daemon=True
+        ).start()
+        loaded: Policy | Exception = await future
+        response.success = not isinstance(loaded, Exception)
+        if isinstance(loaded, Exception):
+            response.message = str(loaded)
+            response.bundle_sha256 = self._policy.bundle_sha256
+        else:
+            response.message = f"{loaded.name} runs"
+            response.bundle_sha256 = loaded.bundle_sha256
+            self._next_policy = loaded
+        return response
+
+    def _load_aside(self, path: str, future: Future) -> None:
+        try:
+            future.set_result(self._load(path))
+        except Exception as error:  # the client is told whatever it was, and the old one stays
+            cause = str(error) if isinstance(error, UserError) else repr(error)
+            self.get_logger().error(f"policy/load: {cause}")
+            future.set_result(error)
+
+    def _diagnose(self) -> None:
+        if self._thread is None:
+            return
+        report = self._rate.report(self._streams.now_ns())
+        working = "inferring" if self._started else "idle: no instruction"
+        finding = Finding(
+            name="inference",
+            message=self._fault or working,
+            level=DiagnosticStatus.ERROR if self._fault else DiagnosticStatus.OK,
+            values={
+                "rate_hz": round(report.rate_hz, 1),
+                "inference_ms": round(self._inference_ms, 2),
+                "policy": self._policy.name,
+                "bundle_sha256": self._policy.bundle_sha256,
+                "instruction": self._started,
+            },
+        )
+        self._diagnostics.publish([finding, *self._streams.findings()])
+
+
+main = main_of(PolicyNode)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From samples of single sensors to one observation: alignment, images, windows, rates."""

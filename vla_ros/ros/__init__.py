@@ -1,0 +1,1 @@
+"""Everything that knows rclpy or message types, apart from the nodes themselves."""

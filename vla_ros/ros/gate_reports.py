@@ -1,0 +1,106 @@
+"""What the gate says about itself: its status message and its diagnostics."""
+
+from __future__ import annotations
+
+from vla_ros_interfaces.msg import GateStatus
+
+from vla_ros.observation.rates import RateMonitor
+from vla_ros.ros.diagnostics import DiagnosticStatus, Finding
+from vla_ros.ros.gate_driver import GateDriver
+from vla_ros.ros.periodic import JitterStatistics
+
+
+def write_status(
+    driver: GateDriver, now_ns: int, jitter: JitterStatistics, state_fault: str
+) -> GateStatus:
+    """Return `gate/status` but for its stamp.
+
+    Args:
+        driver: The gate and its last command.
+        now_ns: Present time in [ns].
+        jitter: Of the control thread.
+        state_fault: Topic of the joint states and what is wrong with them, or ''.
+    """
+    gate, command, chunk = driver.gate, driver.command, driver.gate.chunk
+    assert command is not None
+    reason = command.reason
+    if reason and state_fault:
+        reason = state_fault
+    elif reason and driver.chunk_fault:
+        reason = f"{reason}; the last chunk was rejected: {driver.chunk_fault}"
+    message = GateStatus(
+        state=int(command.state),
+        reason=reason,
+        chunk_age_s=gate.chunk_age_s(now_ns),
+        chunk_remaining_s=gate.chunk_remaining_s(now_ns),
+        progress=float(chunk.progress) if chunk else 0.0,
+        instruction=chunk.instruction if chunk else "",
+        ticks=gate.ticks,
+        limited=gate.limited_ticks,
+        rejected_chunks=gate.rejected_chunks,
+        jitter_p99_ms=jitter.p99_ms,
+    )
+    if command.positions is not None:
+        message.command = command.positions.tolist()
+    return message
+
+
+def gate_findings(
+    driver: GateDriver, jitter: JitterStatistics, period_s: float
+) -> list[Finding]:
+    """Return the health of chunks and of the control loop with its `period_s` [s]."""
+    late = jitter.p99_ms > 0.5e3 * period_s
+    rejected = driver.chunk_fault
+    command = driver.command
+    return [
+        Finding(
+            name="policy/chunk",
+            message=rejected or "ok",
+            level=DiagnosticStatus.WARN if rejected else DiagnosticStatus.OK,
+            values={"rejected": driver.gate.rejected_chunks},
+        ),
+        Finding(
+            name="control",
+            message=(
+                f"p99 jitter is {jitter.p99_ms:.1f} ms of a {period_s * 1e3:.0f} ms period: this "
+                "machine is too busy, or SCHED_FIFO is not permitted"
+                if late
+                else (command.reason if command else "") or "executing"
+            ),
+            level=DiagnosticStatus.WARN if late else DiagnosticStatus.OK,
+            values={
+                "jitter_p50_ms": round(jitter.p50_ms, 3),
+                "jitter_p99_ms": round(jitter.p99_ms, 3),
+                "jitter_max_ms": round(jitter.max_ms, 3),
+                "ticks": driver.gate.ticks,
+                "limited": driver.gate.limited_ticks,
+            },
+        ),
+    ]
+
+
+def state_finding(topic: str, fault: str, rate: RateMonitor, now_ns: int) -> Finding:
+    """Return the health of the joint states."""
+    report = rate.report(now_ns)
+    if not fault and report.short:
+        fault = (
+            f"{report.rate_hz:.0f} Hz arrive, the contract says {rate.expected_hz:.0f} Hz"
+        )
+    return Finding(
+        name=topic,
+        message=fault or "ok",
+        level=DiagnosticStatus.WARN if fault else DiagnosticStatus.OK,
+        values={"rate_hz": round(report.rate_hz, 1)},
+    )
+
+
+def command_finding(topic: str, listeners: int) -> Finding:
+    """Return whether anything takes the commands."""
+    if listeners:
+        return Finding(name=topic, values={"listeners": listeners})
+    return Finding(
+        name=topic,
+        message="nobody subscribes to the commands: is the driver running, and its topic the "
+        "contract's action.command.topic?",
+        level=DiagnosticStatus.WARN,
+    )

@@ -1,0 +1,160 @@
+"""A client of `run_instruction` that shows the feedback live and cancels on Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Any
+
+import rclpy
+from rclpy.action import ActionClient
+from rclpy.action.client import ClientGoalHandle
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from vla_ros_interfaces.action import RunInstruction
+
+from vla_ros.core.errors import UserError
+from vla_ros.ros.lifecycle import NAMESPACE
+from vla_ros.ros.transport import use_shipped_profile
+
+Result = RunInstruction.Result
+ACTION = f"{NAMESPACE}/run_instruction"
+OUTCOMES = {
+    Result.SUCCEEDED: "SUCCEEDED",
+    Result.TIMED_OUT: "TIMED_OUT",
+    Result.CANCELED: "CANCELED",
+    Result.REJECTED: "REJECTED",
+    Result.PREEMPTED: "PREEMPTED",
+    Result.HELD: "HELD",
+    Result.FAILED: "FAILED",
+}
+#: How long a cancelled goal may take to end [s].
+CANCEL_PATIENCE_S = 5.0
+REFUSED = "the planner refused the goal; its log says why"
+
+
+class GoalClient:
+    """Sends one goal and follows it to its end."""
+
+    def __init__(self, console: Console) -> None:
+        """Start rclpy and show everything on `console`."""
+        self._console = console
+        self._interrupted = False
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        use_shipped_profile()
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node("vla_ros_run", enable_rosout=False)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self._client = ActionClient(self._node, RunInstruction, ACTION)
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"),
+            console=console,
+        )
+        self._task = self._progress.add_task("", total=1.0, text="")
+        self._step = ""
+
+    def run(self, instruction: str, timeout_s: float, wait_s: float) -> int:
+        """Send the goal and return the exit status.
+
+        Raises:
+            UserError: if no planner answers within `wait_s` [s].
+        """
+        self._wait_for_server(wait_s)
+        goal = RunInstruction.Goal(instruction=instruction, timeout_s=timeout_s)
+        handle: ClientGoalHandle = self._wait(
+            self._client.send_goal_async(goal, feedback_callback=self._on_feedback), wait_s
+        )
+        if not handle.accepted:
+            return self._report(Result(outcome=Result.REJECTED, message=REFUSED))
+        with self._progress:
+            result = self._follow(handle)
+        return self._report(result)
+
+    def close(self) -> None:
+        """End rclpy."""
+        self._executor.shutdown(timeout_sec=1.0)
+        self._node.destroy_node()
+        rclpy.try_shutdown()
+
+    def _wait_for_server(self, wait_s: float) -> None:
+        deadline = time.monotonic() + wait_s
+        while not self._client.server_is_ready():
+            if time.monotonic() > deadline or self._interrupted:
+                raise UserError(
+                    f"no planner serves the action {ACTION}: start the graph first, for example "
+                    "`vla_ros up sim` in another terminal (same ROS_DOMAIN_ID and "
+                    "ROS_AUTOMATIC_DISCOVERY_RANGE)"
+                )
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def _wait(self, future: Future, timeout_s: float) -> Any:
+        deadline = time.monotonic() + timeout_s
+        while not future.done():
+            if time.monotonic() > deadline:
+                raise UserError(f"the planner did not answer within {timeout_s:g} s")
+            self._executor.spin_once(timeout_sec=0.1)
+        return future.result()
+
+    def _follow(self, handle: ClientGoalHandle) -> Any:
+        """Spin until the result is there; cancel once when interrupted."""
+        future = handle.get_result_async()
+        give_up_at: float | None = None
+        while not future.done():
+            self._executor.spin_once(timeout_sec=0.1)
+            if self._interrupted and give_up_at is None:
+                self._console.print("cancelling ...")
+                handle.cancel_goal_async()
+                give_up_at = time.monotonic() + CANCEL_PATIENCE_S
+            if give_up_at is not None and time.monotonic() > give_up_at:
+                raise UserError("the planner did not cancel the goal: is it still running?")
+            if not self._client.server_is_ready() and not self._server_returns():
+                return Result(outcome=Result.FAILED, message="the planner went away")
+        return future.result().result
+
+    def _server_returns(self) -> bool:
+        """Return whether the planner is seen again within a moment; discovery can flicker."""
+        deadline = time.monotonic() + 1.0
+        while time.monotonic() < deadline:
+            self._executor.spin_once(timeout_sec=0.1)
+            if self._client.server_is_ready():
+                return True
+        return False
+
+    def _on_interrupt(self, *_: object) -> None:
+        self._interrupted = True
+
+    def _on_feedback(self, message: Any) -> None:
+        feedback = message.feedback
+        if feedback.step != self._step:
+            self._step = feedback.step
+            self._console.print(f"step: [bold]{feedback.step}[/]  ({feedback.reason})")
+        text = f"{feedback.progress:.0%}  {feedback.elapsed_s:.1f} s"
+        self._progress.update(
+            self._task, completed=feedback.progress, description=feedback.step, text=text
+        )
+
+    def _report(self, result: Any) -> int:
+        name = OUTCOMES.get(result.outcome, str(result.outcome))
+        good = result.outcome == Result.SUCCEEDED
+        self._console.print(
+            f"[bold {'green' if good else 'red'}]{name}[/] after {result.duration_s:.1f} s: "
+            f"{result.message}"
+        )
+        return 0 if good else 1
+
+
+def run_goal(instruction: str, *, timeout_s: float, wait_s: float) -> int:
+    """Send one goal, show its feedback, and return the exit status: 0 only if it succeeded.
+
+    Raises:
+        UserError: if no planner answers.
+    """
+    client = GoalClient(Console(highlight=False))
+    try:
+        return client.run(instruction, timeout_s, wait_s)
+    finally:
+        client.close()

@@ -1,0 +1,146 @@
+"""`sensor_msgs/Image` and `CompressedImage` to and from arrays, refusing what does not add up."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+
+from vla_ros.core.errors import ObservationError
+from vla_ros.ros.stamps import to_time
+
+AnyArray = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+UInt8Array = NDArray[np.uint8]
+Float32Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelFormat:
+    """How one ROS encoding lies in memory: element type and channels per pixel."""
+
+    dtype: str
+    channels: int
+
+
+FORMATS = {
+    "rgb8": PixelFormat(dtype="u1", channels=3),
+    "bgr8": PixelFormat(dtype="u1", channels=3),
+    "rgba8": PixelFormat(dtype="u1", channels=4),
+    "bgra8": PixelFormat(dtype="u1", channels=4),
+    "mono8": PixelFormat(dtype="u1", channels=1),
+    "8UC3": PixelFormat(dtype="u1", channels=3),
+    "16UC1": PixelFormat(dtype="u2", channels=1),
+    "mono16": PixelFormat(dtype="u2", channels=1),
+    "32FC1": PixelFormat(dtype="f4", channels=1),
+}
+
+#: cv2 conversion of each colour encoding into RGB; None: it already is.
+TO_RGB: dict[str, int | None] = {
+    "rgb8": None,
+    "bgr8": cv2.COLOR_BGR2RGB,
+    "rgba8": cv2.COLOR_RGBA2RGB,
+    "bgra8": cv2.COLOR_BGRA2RGB,
+    "mono8": cv2.COLOR_GRAY2RGB,
+}
+
+#: Depth encodings (REP 118) and the factor that makes metres of them.
+TO_METRES = {"32FC1": 1.0, "16UC1": 0.001}
+
+
+def decode(message: Image, *, topic: str, encoding: str, width: int, height: int) -> AnyArray:
+    """Return a view of the pixels (H, W) or (H, W, C); no copy when rows are contiguous.
+
+    Raises:
+        ObservationError: if encoding, size, row length or data length are not as expected.
+    """
+    if message.encoding != encoding:
+        raise ObservationError(
+            topic, f"encoding is '{message.encoding}', the contract says '{encoding}'"
+        )
+    if (message.width, message.height) != (width, height):
+        raise ObservationError(
+            topic,
+            f"image is {message.width}x{message.height} px, the contract says {width}x{height} px",
+        )
+    pixel = FORMATS[encoding]
+    dtype = np.dtype(pixel.dtype).newbyteorder(">" if message.is_bigendian else "<")
+    row = width * pixel.channels * dtype.itemsize
+    if message.step < row or len(message.data) != message.step * height:
+        raise ObservationError(
+            topic,
+            f"{len(message.data)} bytes with step {message.step}; {width}x{height} px in "
+            f"'{encoding}' needs a step of at least {row} and step x height bytes",
+        )
+    flat = np.frombuffer(message.data, np.uint8).reshape(height, message.step)[:, :row]
+    pixels: AnyArray = np.ascontiguousarray(flat).view(dtype)
+    shape = (height, width) if pixel.channels == 1 else (height, width, pixel.channels)
+    return pixels.reshape(shape)
+
+
+def read_rgb(
+    message: Image | CompressedImage, *, topic: str, encoding: str, width: int, height: int
+) -> UInt8Array:
+    """Return the colours (H, W, 3) as RGB."""
+    if isinstance(message, CompressedImage):
+        return _decompress(message, topic=topic, width=width, height=height)
+    pixels = decode(message, topic=topic, encoding=encoding, width=width, height=height)
+    conversion = TO_RGB[encoding]
+    if conversion is None:
+        return pixels.astype(np.uint8, copy=False)
+    return cv2.cvtColor(pixels, conversion).astype(np.uint8, copy=False)
+
+
+def read_depth(
+    message: Image, *, topic: str, encoding: str, width: int, height: int
+) -> Float32Array:
+    """Return the depth (H, W) in [m]; holes are 0.
+
+    NaN and infinity mark holes and far points (REP 117), so they become 0. An image with no valid
+    point at all comes from a sensor that sees nothing and is refused.
+    """
+    pixels = decode(message, topic=topic, encoding=encoding, width=width, height=height)
+    depth = pixels.astype(np.float32) * np.float32(TO_METRES[encoding])
+    good = np.isfinite(depth) & (depth > 0.0)
+    if not good.any():
+        raise ObservationError(topic, "depth image holds no finite point above 0 m")
+    depth[~good] = 0.0
+    return depth
+
+
+def write_image(pixels: AnyArray, *, encoding: str, stamp_ns: int, frame_id: str) -> Image:
+    """Return the message of an image (H, W) or (H, W, C) already in `encoding`."""
+    pixel = FORMATS[encoding]
+    if pixels.dtype != np.dtype(pixel.dtype):
+        raise TypeError(f"encoding '{encoding}' takes {pixel.dtype}, got {pixels.dtype}")
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+    message.header.stamp = to_time(stamp_ns)
+    message.header.frame_id = frame_id
+    message.step = pixels.shape[1] * pixel.channels * pixels.itemsize
+    # the setter takes an array('B') as it is; bytes are 3 times and a list 500 times slower
+    data = array.array("B")
+    data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast("B"))
+    message.data = data
+    return message
+
+
+def _decompress(
+    message: CompressedImage, *, topic: str, width: int, height: int
+) -> UInt8Array:
+    pixels = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ObservationError(topic, f"'{message.format}' image cannot be decoded")
+    if pixels.shape[:2] != (height, width):
+        raise ObservationError(
+            topic,
+            f"image is {pixels.shape[1]}x{pixels.shape[0]} px, the contract says "
+            f"{width}x{height} px",
+        )
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+Reader = Callable[[Image], AnyArray]

@@ -1,0 +1,108 @@
+"""The `main` of every node: environment, signals, spinning, and an orderly end."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+from vla_ros.core.errors import UserError
+from vla_ros.ros.lifecycle import ManagedNode
+from vla_ros.ros.transport import use_shipped_profile
+
+#: Exit status of a node that the user has to mend something for; restarting would not help.
+EXIT_CONFIGURATION = 78
+#: Set by `vla_ros up`: the node ends when its parent does, even after a kill -9.
+FOLLOW_PARENT = "VLA_ROS_FOLLOW_PARENT"
+#: Set by `vla_ros up` and the launch files: how much priority the process gives away.
+NICE = "VLA_ROS_NICE"
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+
+def run_node(
+    make: Callable[[], ManagedNode],
+    argv: Sequence[str] | None = None,
+    make_executor: Callable[[], Executor] = SingleThreadedExecutor,
+) -> int:
+    """Run a node until SIGINT or SIGTERM and return the exit status.
+
+    No signal interrupts a callback half-way: Python's handlers do nothing, and a thread reads from
+    the wake-up descriptor that one came. A second one (`ros2 launch` can send two) does no harm.
+
+    Args:
+        make: Makes the node, once rclpy is up.
+        argv: Command line, with ROS arguments; None takes the process's own.
+        make_executor: Makes the executor that spins the node.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(writer.fileno())
+    _follow_parent()
+    os.nice(int(os.environ.get(NICE, "0")))
+    use_shipped_profile()
+    rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
+    executor = make_executor()
+    stopping = threading.Event()
+    watcher = threading.Thread(
+        target=_await_signal, args=(reader, stopping, executor), name="signals", daemon=True
+    )
+    watcher.start()
+    try:
+        return _spin(make, executor, stopping)
+    finally:
+        rclpy.try_shutdown()
+
+
+def main_of(
+    make: Callable[[], ManagedNode],
+    make_executor: Callable[[], Executor] = SingleThreadedExecutor,
+) -> Callable[[], None]:
+    """Return a console-script `main` for a node."""
+
+    def main() -> None:
+        sys.exit(run_node(make, None, make_executor))
+
+    return main
+
+
+def _spin(make: Callable[[], ManagedNode], executor: Executor, stopping: threading.Event) -> int:
+    node = make()
+    try:
+        if not node.has_parameter("autostart"):
+            node.declare_parameter("autostart", True)
+        executor.add_node(node)
+        if node.get_parameter("autostart").value:
+            node.bring_up()
+            node.get_logger().info("active")
+        while not stopping.is_set() and node.fatal is None:
+            executor.spin_once(timeout_sec=1.0)
+        return 0 if node.fatal is None else 1
+    except UserError:
+        return EXIT_CONFIGURATION  # the lifecycle base has logged it
+    finally:
+        node.bring_down()
+        executor.remove_node(node)
+        node.destroy_node()
+        executor.shutdown(timeout_sec=1.0)
+
+
+def _await_signal(reader: socket.socket, stopping: threading.Event, executor: Executor) -> None:
+    while reader.recv(16):
+        stopping.set()
+        executor.wake()
+
+
+def _follow_parent() -> None:
+    if os.environ.get(FOLLOW_PARENT) and sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

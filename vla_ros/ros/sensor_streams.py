@@ -1,0 +1,177 @@
+"""The contract's sensor topics: subscribed, checked, counted, and aligned into observations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image, Imu, JointState
+
+from vla_ros.contract import ObservationSpec, RobotContract
+from vla_ros.core.errors import ContractError, ObservationError
+from vla_ros.observation.aligner import DEPTHS, IMAGES, IMU_WINDOW, ObservationAligner
+from vla_ros.observation.rates import RateMonitor, RateReport
+from vla_ros.observation.stream import StreamSpec
+from vla_ros.ros.diagnostics import DiagnosticStatus, Finding
+from vla_ros.ros.images import FORMATS, read_depth, read_rgb
+from vla_ros.ros.imu import read_imu
+from vla_ros.ros.joints import JointStateReader
+from vla_ros.ros.qos import sensor_qos
+from vla_ros.ros.stamps import to_ns
+from vla_ros.ros.transport import large_frame_advice
+
+Reader = Callable[[Any], NDArray[np.generic]]
+
+MESSAGE_TYPES = {
+    "sensor_msgs/msg/Image": Image,
+    "sensor_msgs/msg/CompressedImage": CompressedImage,
+    "sensor_msgs/msg/Imu": Imu,
+    "sensor_msgs/msg/JointState": JointState,
+}
+
+
+class SensorStreams:
+    """Subscriptions to every observation of a contract, feeding an `ObservationAligner`."""
+
+    def __init__(self, node: Node, contract: RobotContract, reliability: str) -> None:
+        """Subscribe.
+
+        Args:
+            node: Owner of the subscriptions; its clock judges ages.
+            contract: What to subscribe to.
+            reliability: `best_effort` or `reliable`.
+        """
+        self._node = node
+        self._observations = {item.feature: item for item in contract.observations}
+        self._reliability = reliability
+        specs = [stream_spec(item) for item in contract.observations]
+        self._specs = {spec.feature: spec for spec in specs}
+        self.aligner = ObservationAligner(specs)
+        self._rates = {spec.feature: RateMonitor(spec.rate_hz) for spec in specs}
+        for item in contract.observations:
+            if item.type not in MESSAGE_TYPES:
+                raise ContractError(
+                    f"{contract.name}: {item.feature}: type: expected one of "
+                    f"{', '.join(MESSAGE_TYPES)}, got '{item.type}'"
+                )
+            node.create_subscription(
+                MESSAGE_TYPES[item.type],
+                item.topic,
+                partial(self._receive, item.feature, make_reader(item, contract.action.joints)),
+                sensor_qos(depth=_depth(item), reliability=reliability),
+            )
+
+    def start(self) -> None:
+        """Begin to expect messages: rates are judged from now on."""
+        for rate in self._rates.values():
+            rate.start(self.now_ns())
+
+    def now_ns(self) -> int:
+        """Return ROS time in [ns], the clock of the stamps."""
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def findings(self) -> list[Finding]:
+        """Return the health of every stream."""
+        now_ns = self.now_ns()
+        faults = self.aligner.faults(now_ns)
+        return [
+            self._finding(feature, faults.get(feature, ""), rate.report(now_ns))
+            for feature, rate in self._rates.items()
+        ]
+
+    def _receive(self, feature: str, read: Reader, message: Any) -> None:
+        self._rates[feature].count(self.now_ns())
+        try:
+            stamp_ns = to_ns(message.header.stamp)
+            if stamp_ns == 0:
+                topic = self._specs[feature].topic
+                raise ObservationError(topic, "the stamp is 0: the driver must set it")
+            value = read(message)
+        except ObservationError as error:
+            self.aligner.refuse(feature, error.reason)
+        else:
+            self.aligner.add(feature, stamp_ns, value)
+
+    def _finding(self, feature: str, fault: str, rate: RateReport) -> Finding:
+        spec = self._specs[feature]
+        message, level = "ok", DiagnosticStatus.OK
+        if rate.short:
+            message, level = self._explain_shortfall(spec, rate), DiagnosticStatus.WARN
+        if fault:
+            message = f"{fault}; {message}" if rate.short else fault
+            level = DiagnosticStatus.ERROR if spec.required else DiagnosticStatus.WARN
+        values = {
+            "feature": feature,
+            "rate_hz": round(rate.rate_hz, 2),
+            "expected_hz": spec.rate_hz,
+            "required": spec.required,
+        }
+        return Finding(name=spec.topic, message=message, level=level, values=values)
+
+    def _explain_shortfall(self, spec: StreamSpec, rate: RateReport) -> str:
+        text = (
+            f"{rate.received} messages of {rate.expected:.0f} arrived "
+            f"({rate.rate_hz:.1f} Hz of {spec.rate_hz:g} Hz)"
+        )
+        why = self._mismatch(spec) or large_frame_advice(spec.frame_bytes)
+        return f"{text}; {why}" if why else text
+
+    def _mismatch(self, spec: StreamSpec) -> str:
+        """Return what keeps publisher and subscription apart, as far as discovery tells."""
+        wanted = self._observations[spec.feature].type
+        publishers = self._node.get_publishers_info_by_topic(
+            self._node.resolve_topic_name(spec.topic)
+        )
+        if not publishers:
+            return "nobody publishes the topic"
+        types = {item.topic_type for item in publishers}
+        if wanted not in types:
+            return f"the topic has type {', '.join(sorted(types))}, the contract says {wanted}"
+        best_effort = ReliabilityPolicy.BEST_EFFORT
+        unreliable = all(item.qos_profile.reliability == best_effort for item in publishers)
+        if self._reliability == "reliable" and unreliable:
+            return (
+                "its publisher is best effort and this node asks for reliable: they never match; "
+                "set sensor_reliability:=best_effort"
+            )
+        return ""
+
+
+def stream_spec(item: ObservationSpec) -> StreamSpec:
+    """Return what the contract promises about one stream."""
+    size = 0
+    if item.width and item.height and item.encoding in FORMATS:
+        pixel = FORMATS[item.encoding]
+        size = item.width * item.height * pixel.channels * np.dtype(pixel.dtype).itemsize
+    camera = item.feature.startswith((IMAGES, DEPTHS))
+    return StreamSpec(
+        feature=item.feature,
+        topic=item.topic,
+        rate_hz=item.rate_hz,
+        max_age_s=item.max_age_s,
+        required=item.required,
+        frame_bytes=size,
+        history=4 if camera else max(2 * IMU_WINDOW, round(0.3 * item.rate_hz)),
+    )
+
+
+def make_reader(item: ObservationSpec, joints: tuple[str, ...]) -> Reader:
+    """Return the function that makes the feature of one message."""
+    if item.type == "sensor_msgs/msg/JointState":
+        return JointStateReader(item.topic, joints).read
+    if item.type == "sensor_msgs/msg/Imu":
+        return partial(read_imu, topic=item.topic)
+    read = read_depth if item.feature.startswith(DEPTHS) else read_rgb
+    return partial(
+        read, topic=item.topic, encoding=item.encoding, width=item.width, height=item.height
+    )
+
+
+def _depth(item: ObservationSpec) -> int:
+    """Return how many messages may wait: one image, or 100 ms of anything fast."""
+    return max(1, round(0.1 * item.rate_hz)) if item.rate_hz > 60 else 1
