@@ -55,10 +55,11 @@ def resource_roots() -> Iterator[Path]:
     if (package.parent / "package.xml").is_file():
         yield package.parent
     yield package
+    ament = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
     prefixes = [
         *(parent for parent in package.parents if (parent / "share" / PACKAGE).is_dir()),
         Path(sys.prefix),
-        *(Path(entry) for entry in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)),
+        *(Path(prefix) for prefix in ament if prefix),
     ]
     for prefix in dict.fromkeys(prefixes):
         yield prefix / "share" / PACKAGE

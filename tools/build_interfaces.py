@@ -1,0 +1,92 @@
+"""Builds `vla_ros_interfaces` into a virtual environment with cmake.
+
+The ROS 2 wheels export CMake files that name the machine they were made on; they are mended
+first. Where ROS 2 is sourced there is nothing to mend, and the same build finds it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+WHEEL_INCLUDE = re.compile(r"/opt/python/cp\d+-cp\d+t?/include/python3\.\d+t?")
+WHEEL_SITE_PACKAGES = re.compile(r"/opt/python/cp\d+-cp\d+t?/lib/python3\.\d+t?/site-packages")
+
+
+def mend_exported_cmake(prefix: Path) -> int:
+    """Replace the build machine's Python paths in the CMake files under `prefix`/share.
+
+    Args:
+        prefix: The virtual environment; the interpreter that runs this must be its own.
+
+    Returns:
+        The number of files that changed; 0 when they were mended before.
+    """
+    include = sysconfig.get_path("include")
+    site_packages = sysconfig.get_path("purelib")
+    mended = 0
+    for path in sorted((prefix / "share").rglob("*.cmake")):
+        text = path.read_text(encoding="utf-8")
+        good = WHEEL_INCLUDE.sub(lambda _: include, text)
+        good = WHEEL_SITE_PACKAGES.sub(lambda _: site_packages, good)
+        if good != text:
+            path.write_text(good, encoding="utf-8")
+            mended += 1
+    return mended
+
+
+def build_interfaces(source: Path, prefix: Path) -> None:
+    """Configure, build and install the interface package at `source` into `prefix`.
+
+    Raises:
+        subprocess.CalledProcessError: if cmake fails; its output has been printed.
+    """
+    environment = os.environ.copy()
+    for variable in ("AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH"):
+        sourced = environment.get(variable)
+        environment[variable] = f"{prefix}{os.pathsep}{sourced}" if sourced else str(prefix)
+    own = prefix / "bin" / "cmake"
+    cmake = str(own) if own.exists() else shutil.which("cmake") or "cmake"
+    with tempfile.TemporaryDirectory(prefix="vla_ros_interfaces.") as build:
+        configure = [
+            *(cmake, "-S", str(source), "-B", build, "-Wno-dev", "-DBUILD_TESTING=OFF"),
+            f"-DCMAKE_INSTALL_PREFIX={prefix}",
+            f"-DPython3_EXECUTABLE={prefix / 'bin' / 'python'}",
+            "-DCMAKE_BUILD_TYPE=Release",
+        ]
+        jobs = str(os.cpu_count() or 1)
+        for command in (
+            configure,
+            [cmake, "--build", build, "--parallel", jobs],
+            [cmake, "--install", build],
+        ):
+            _run_quietly(command, environment)
+
+
+def _run_quietly(command: list[str], environment: dict[str, str]) -> None:
+    """Run `command`; show what it printed only if it fails."""
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+    )
+    if done.returncode != 0:
+        sys.stderr.buffer.write(done.stdout)
+        raise subprocess.CalledProcessError(done.returncode, command)
+
+
+def main() -> None:
+    """Build the interfaces next to this folder into the environment this Python belongs to."""
+    prefix = Path(sys.prefix)
+    mended = mend_exported_cmake(prefix)
+    print(f"mended {mended} exported CMake files", flush=True)
+    build_interfaces(Path(__file__).resolve().parents[1] / "interfaces", prefix)
+    print(f"vla_ros_interfaces installed into {prefix}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
