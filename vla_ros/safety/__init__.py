@@ -3,6 +3,7 @@
 from vla_ros.core.limits import JointLimits, WorkspaceBox
 from vla_ros.safety.gate import Gate
 from vla_ros.safety.gate_config import Command, GateConfig, GateState
+from vla_ros.safety.gate_making import GuardedRobot, make_gate
 from vla_ros.safety.limit_checker import LimitChecker, Violation
 from vla_ros.safety.tracking import MotionFilter
 
@@ -11,9 +12,11 @@ __all__ = [
     "Gate",
     "GateConfig",
     "GateState",
+    "GuardedRobot",
     "JointLimits",
     "LimitChecker",
     "MotionFilter",
     "Violation",
     "WorkspaceBox",
+    "make_gate",
 ]

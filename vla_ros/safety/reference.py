@@ -138,7 +138,7 @@ class Reference:
 
     def _fade_durations(self, distance: FloatArray) -> FloatArray:
         """Return how long each joint's fade takes in [s], for `distance` in [rad], shape (n,)."""
-        # a fade over T peaks at 1.9 d/T, 5.8 d/T^2 and 60 d/T^3; the margin leaves room for the path
+        # a fade over T peaks at 1.9 d/T, 5.8 d/T^2 and 60 d/T^3; the margin leaves room for more
         limits, far = self._limits, _FADE_MARGIN * distance
         needed = np.maximum(1.9 * far / limits.velocity, np.sqrt(5.8 * far / limits.acceleration))
         needed = np.maximum(needed, np.cbrt(60.0 * far / limits.jerk))
