@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
@@ -17,7 +16,7 @@ KINDS = ("sim", "robot")
 DEFAULT_ROBOT = {"sim": "tabletop_sim", "robot": "so101"}
 DEFAULT_POLICY = "models/tabletop-small"
 #: Numerical libraries get one thread: the processes share few cores and each does small sums.
-ONE_THREAD = MappingProxyType({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 Value = str | int | float | bool
 
@@ -68,9 +67,9 @@ class NodeDescription:
 
     name: str
     parameters: Mapping[str, Value]
-    environment: Mapping[str, str] = ONE_THREAD
+    environment: Mapping[str, str] = field(default_factory=lambda: ONE_THREAD)
     nice: int = 0
-    restart: RestartPolicy = RestartPolicy()
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
 
     @property
     def module(self) -> str:
@@ -121,9 +120,7 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
     )
     if kind == "robot":
         return nodes
-    sim = NodeDescription(
-        name="sim", parameters={**shared, **scene}, environment=renderer, nice=1
-    )
+    sim = NodeDescription(name="sim", parameters={**shared, **scene}, environment=renderer, nice=1)
     return (sim, *nodes)
 
 

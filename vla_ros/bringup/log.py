@@ -16,7 +16,11 @@ NODE_STYLES = {
     "": "bold",
 }
 SEVERITY_STYLES = {
-    "DEBUG": "dim", "INFO": "", "WARN": "yellow", "ERROR": "red", "FATAL": "bold red"
+    "DEBUG": "dim",
+    "INFO": "",
+    "WARN": "yellow",
+    "ERROR": "red",
+    "FATAL": "bold red",
 }
 LINE = re.compile(r"^\[(DEBUG|INFO|WARN|ERROR|FATAL)\] (.*)$")
 

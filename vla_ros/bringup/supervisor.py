@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -19,9 +20,7 @@ PATIENCE_S = (5.0, 2.0)
 Listener = Callable[[str, str], None]
 
 
-def child_environment(
-    base: Mapping[str, str], description: NodeDescription
-) -> dict[str, str]:
+def child_environment(base: Mapping[str, str], description: NodeDescription) -> dict[str, str]:
     """Return the environment of a node.
 
     The wheels' two variables are passed on together, being in `base` together or not at all.
@@ -121,10 +120,8 @@ class Supervisor:
         self._stopping.set()
 
     async def _pause(self, delay_s: float) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay_s)
-        except asyncio.TimeoutError:
-            pass
 
     async def _stop_all(self) -> None:
         """Interrupt every node, and be less polite to those that do not listen."""
@@ -145,10 +142,8 @@ class Supervisor:
 
 
 def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself just now
         process.send_signal(number)
-    except ProcessLookupError:
-        pass  # it ended by itself just now
 
 
 def _ending(status: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from vla_ros.bringup.log import GraphLog
 from vla_ros.bringup.supervisor import Supervisor
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """Which graph."""
 
     SIM = "sim"

@@ -9,9 +9,8 @@ from std_msgs.msg import Bool
 from std_srvs.srv import SetBool, Trigger
 from vla_ros_interfaces.msg import ActionChunk, GateStatus
 
-from vla_ros.contract import load_contract
+from vla_ros.contract import STATE, load_contract
 from vla_ros.core.errors import ChunkRejected, ObservationError
-from vla_ros.observation.aligner import STATE
 from vla_ros.observation.rates import RateMonitor
 from vla_ros.ros.chunks import read_chunk
 from vla_ros.ros.diagnostics import DiagnosticsPublisher
@@ -25,6 +24,7 @@ from vla_ros.ros.qos import command_qos, latched_qos, sensor_qos
 from vla_ros.ros.robot_time import RobotTime
 from vla_ros.ros.running import main_of
 from vla_ros.ros.stamps import to_ns
+from vla_ros.safety import make_gate
 
 #: SCHED_FIFO priorities, where permitted: of the whole process, and of the control thread.
 PROCESS_PRIORITY, CONTROL_PRIORITY = 20, 40
@@ -34,10 +34,10 @@ PROCESS_PRIORITY, CONTROL_PRIORITY = 20, 40
 class GateParameters:
     """ROS parameters of the node."""
 
-    contract: str = parameter(help="contract name or path")
-    status_rate_hz: float = parameter(20.0, help="rate of gate/status [Hz]")
-    realtime: bool = parameter(True, help="ask for SCHED_FIFO scheduling of the control thread")
-    autostart: bool = parameter(True, help="configure and activate at once")
+    contract: str = parameter(about="contract name or path")
+    status_rate_hz: float = parameter(20.0, about="rate of gate/status [Hz]")
+    realtime: bool = parameter(True, about="ask for SCHED_FIFO scheduling of the control thread")
+    autostart: bool = parameter(True, about="configure and activate at once")
 
 
 class GateNode(ManagedNode):
@@ -53,7 +53,7 @@ class GateNode(ManagedNode):
         self._contract, action, state = contract, contract.action, contract.observation(STATE)
         self._period_s = 1.0 / action.control_rate_hz
         self._time = RobotTime(self)
-        self._driver = GateDriver(contract.make_gate())
+        self._driver = GateDriver(make_gate(contract))
         self._codec = CommandCodec(action.command.type, action.joints, self._period_s)
         self._topic = state.topic
         self._reader = JointStateReader(state.topic, action.joints)
@@ -75,7 +75,7 @@ class GateNode(ManagedNode):
     def start(self) -> None:
         """Start the control thread on a gate that does not know yet where the robot is."""
         pressed = self._driver.pressed
-        self._driver = GateDriver(self._contract.make_gate())
+        self._driver = GateDriver(make_gate(self._contract))
         self._driver.pressed = pressed
         self._rate.start(self._time.now_ns())
         self._control = PeriodicThread(
@@ -163,11 +163,13 @@ class GateNode(ManagedNode):
             return
         jitter = control.jitter.summarize()
         listeners = self._commands.get_subscription_count()
-        self._diagnostics.publish([
-            state_finding(self._topic, self._state_fault, self._rate, self._time.now_ns()),
-            command_finding(self._contract.action.command.topic, listeners),
-            *gate_findings(self._driver, jitter, self._period_s),
-        ])
+        self._diagnostics.publish(
+            [
+                state_finding(self._topic, self._state_fault, self._rate, self._time.now_ns()),
+                command_finding(self._contract.action.command.topic, listeners),
+                *gate_findings(self._driver, jitter, self._period_s),
+            ]
+        )
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from vla_ros.core.errors import InstructionRejected, ObservationError, UserError
 from vla_ros.core.protocols import Policy
 from vla_ros.observation.rates import RateMonitor
 from vla_ros.ros.chunks import write_chunk
-from vla_ros.ros.diagnostics import DiagnosticsPublisher, DiagnosticStatus, Finding
+from vla_ros.ros.diagnostics import ERROR, OK, DiagnosticsPublisher, Finding
 from vla_ros.ros.lifecycle import ManagedNode
 from vla_ros.ros.parameters import declare_parameters, parameter
 from vla_ros.ros.policy_backends import load_backend
@@ -32,12 +32,12 @@ SETTLE_S = 0.012
 class PolicyParameters:
     """ROS parameters of the node."""
 
-    contract: str = parameter(help="contract name or path")
-    bundle: str = parameter(help="directory of the policy bundle")
-    backend: str = parameter("onnxruntime", help="engine that runs the bundle")
-    threads: int = parameter(1, help="threads that one inference may use")
-    sensor_reliability: str = parameter("best_effort", help="best_effort or reliable")
-    autostart: bool = parameter(True, help="configure and activate at once")
+    contract: str = parameter(about="contract name or path")
+    bundle: str = parameter(about="directory of the policy bundle")
+    backend: str = parameter("onnxruntime", about="engine that runs the bundle")
+    threads: int = parameter(1, about="threads that one inference may use")
+    sensor_reliability: str = parameter("best_effort", about="best_effort or reliable")
+    autostart: bool = parameter(True, about="configure and activate at once")
 
 
 class PolicyNode(ManagedNode):
@@ -61,7 +61,7 @@ class PolicyNode(ManagedNode):
         self._fault = ""
         self._inference_ms = 0.0
         self._streams = SensorStreams(self, self._contract, self._settings.sensor_reliability)
-        self._rate = RateMonitor(self._contract.observations[0].rate_hz)
+        self._rate = RateMonitor(self._streams.frame_rate_hz)
         self._diagnostics = DiagnosticsPublisher(self, self._contract.name)
         self._chunks = self.create_publisher(ActionChunk, "policy/chunk", command_qos())
         self.create_subscription(String, "instruction", self._on_instruction, latched_qos())
@@ -74,8 +74,7 @@ class PolicyNode(ManagedNode):
         self._started = ""
         self._streams.start()
         self._rate.start(self._streams.now_ns())
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-        self._thread.start()
+        self._thread = self.start_thread("inference", self._run)
 
     def stop(self) -> None:
         """Stop to infer; the gate plays the last chunk to its end and holds."""
@@ -97,18 +96,15 @@ class PolicyNode(ManagedNode):
         return policy
 
     def _run(self) -> None:
-        try:
-            frame_ns: int | None = None
-            while not self._stopping.is_set():
-                self._take_up_changes()
-                newer_ns = self._streams.aligner.wait_for_frame(frame_ns, timeout_s=0.1)
-                if newer_ns is None:
-                    continue
-                frame_ns = newer_ns
-                if self._started:
-                    self._infer(frame_ns)
-        except Exception as error:
-            self.fail(error)
+        frame_ns: int | None = None
+        while not self._stopping.is_set():
+            self._take_up_changes()
+            newer_ns = self._streams.aligner.wait_for_frame(frame_ns, timeout_s=0.1)
+            if newer_ns is None:
+                continue
+            frame_ns = newer_ns
+            if self._started:
+                self._infer(frame_ns)
 
     def _take_up_changes(self) -> None:
         """Change policy and instruction, if others have come."""
@@ -144,9 +140,7 @@ class PolicyNode(ManagedNode):
         self._fault = ""
         self._rate.count(streams.now_ns())
         self._chunks.publish(
-            write_chunk(
-                chunk, bundle=self._policy.bundle_sha256, inference_ms=self._inference_ms
-            )
+            write_chunk(chunk, bundle=self._policy.bundle_sha256, inference_ms=self._inference_ms)
         )
 
     def _on_instruction(self, message: String) -> None:
@@ -176,7 +170,7 @@ class PolicyNode(ManagedNode):
     def _load_aside(self, path: str, future: Future) -> None:
         try:
             future.set_result(self._load(path))
-        except Exception as error:  # the client is told whatever it was, and the old one stays
+        except Exception as error:  # noqa: BLE001 the client is told whatever it was, and the old one stays
             cause = str(error) if isinstance(error, UserError) else repr(error)
             self.get_logger().error(f"policy/load: {cause}")
             future.set_result(error)
@@ -189,7 +183,7 @@ class PolicyNode(ManagedNode):
         finding = Finding(
             name="inference",
             message=self._fault or working,
-            level=DiagnosticStatus.ERROR if self._fault else DiagnosticStatus.OK,
+            level=ERROR if self._fault else OK,
             values={
                 "rate_hz": round(report.rate_hz, 1),
                 "inference_ms": round(self._inference_ms, 2),

@@ -16,7 +16,7 @@ from vla_ros_interfaces.srv import ResetScene, ScoreScene
 
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import ObservationError
-from vla_ros.ros.diagnostics import DiagnosticsPublisher, DiagnosticStatus, Finding
+from vla_ros.ros.diagnostics import WARN, DiagnosticsPublisher, Finding
 from vla_ros.ros.joints import CommandCodec
 from vla_ros.ros.lifecycle import ManagedNode
 from vla_ros.ros.parameters import declare_parameters, parameter
@@ -45,11 +45,11 @@ JUMP_RAD = 0.15
 class SimParameters:
     """ROS parameters of the node."""
 
-    contract: str = parameter("tabletop_sim", help="contract name or path")
-    seed: int = parameter(0, help="seed of the first scene")
-    split: str = parameter("train", help=f"split of the first scene: {', '.join(SPLITS)}")
-    skill: str = parameter("", help=f"skill of the first scene: {', '.join(SKILLS)}; '' = any")
-    autostart: bool = parameter(True, help="configure and activate at once")
+    contract: str = parameter("tabletop_sim", about="contract name or path")
+    seed: int = parameter(0, about="seed of the first scene")
+    split: str = parameter("train", about=f"split of the first scene: {', '.join(SPLITS)}")
+    skill: str = parameter("", about=f"skill of the first scene: {', '.join(SKILLS)}; '' = any")
+    autostart: bool = parameter(True, about="configure and activate at once")
 
 
 class SimNode(ManagedNode):
@@ -64,6 +64,8 @@ class SimNode(ManagedNode):
         self._contract = load_contract(self._settings.contract)
         action = self._contract.action
         self._codec = CommandCodec(action.command.type, action.joints, CONTROL_STEP_S)
+        camera = next(item for item in self._contract.observations if item.camera)
+        self._frame_period_ns = round(1e9 / camera.rate_hz)
         self._requests: list[tuple[Scene, Future[None]]] = []
         self._stopping = threading.Event()
         self._command: FloatArray | None = None
@@ -84,8 +86,7 @@ class SimNode(ManagedNode):
             seed=wanted.seed, split=wanted.split, skill=wanted.skill or None
         )
         self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
-        self._thread.start()
+        self._thread = self.start_thread("physics", self._run)
 
     def stop(self) -> None:
         """End the physics thread."""
@@ -105,8 +106,6 @@ class SimNode(ManagedNode):
                 self._serve_resets()
                 self._wait_for_wall_clock()
                 self._step()
-        except Exception as error:
-            self.fail(error)
         finally:
             self._tabletop.close()
 
@@ -163,9 +162,8 @@ class SimNode(ManagedNode):
         self._held = command
 
     def _frame(self, stamp: int) -> None:
-        period_ns = 1e9 / self._contract.observations[0].rate_hz
         while self._next_frame_ns <= stamp:
-            self._next_frame_ns += round(period_ns)
+            self._next_frame_ns += self._frame_period_ns
         self._frames += 1
         if self._late_ns > LATE_NS and self._frames % 4:
             self._skipped += 1
@@ -219,9 +217,9 @@ class SimNode(ManagedNode):
         if skipped:
             finding = Finding(
                 name="real time",
-                level=DiagnosticStatus.WARN,
-                message=f"physics is {late_ms:.0f} ms late, {skipped} frames were dropped to catch "
-                "up: this machine is too slow or too busy",
+                level=WARN,
+                message=f"physics is {late_ms:.0f} ms late, {skipped} frames were dropped to "
+                "catch up: this machine is too slow or too busy",
             )
         self._diagnostics.publish([finding])
 

@@ -8,14 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vla_ros.contract.features import DEPTHS, IMAGES, IMU, STATE
 from vla_ros.core.errors import ObservationError
 from vla_ros.core.types import Observation
 from vla_ros.observation.stream import Stream, StreamSpec
 
-IMAGES = "observation.images."
-DEPTHS = "observation.depth."
-IMU = "observation.imu"
-STATE = "observation.state"
 IMU_WINDOW = 20
 
 
@@ -72,6 +69,7 @@ class ObservationAligner:
         The messages of one instant arrive one after another; a frame that is about to come is
         better than its predecessor.
         """
+
         def reached(stream: Stream) -> bool:
             newest = stream.newest_ns
             period_ns = 1e9 / stream.spec.rate_hz
@@ -93,8 +91,8 @@ class ObservationAligner:
         present = {name: value for name, value in values.items() if value is not None}
         return Observation(
             stamp_ns=stamp_ns,
-            images=_under(IMAGES, present),
-            depths=_under(DEPTHS, present),
+            images={k: v.astype(np.uint8, copy=False) for k, v in _under(IMAGES, present)},
+            depths={k: v.astype(np.float32, copy=False) for k, v in _under(DEPTHS, present)},
             imu=present[IMU].astype(np.float32) if IMU in present else None,
             state=present[STATE].astype(np.float32),
         )
@@ -114,5 +112,5 @@ class ObservationAligner:
 
 def _under(
     prefix: str, values: Mapping[str, NDArray[np.generic]]
-) -> dict[str, NDArray[np.generic]]:
-    return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+) -> list[tuple[str, NDArray[np.generic]]]:
+    return [(k.removeprefix(prefix), v) for k, v in values.items() if k.startswith(prefix)]

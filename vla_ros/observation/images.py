@@ -23,7 +23,7 @@ def fit_rgb(image: UInt8Array, width: int, height: int) -> UInt8Array:
     cut = _crop(image, width, height)
     shrinks = cut.shape[0] > height or cut.shape[1] > width
     mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(cut, (width, height), interpolation=mode).astype(np.uint8, copy=False)
+    return np.asarray(cv2.resize(cut, (width, height), interpolation=mode), np.uint8)
 
 
 def fit_depth(depth: Float32Array, width: int, height: int) -> Float32Array:
@@ -35,7 +35,7 @@ def fit_depth(depth: Float32Array, width: int, height: int) -> Float32Array:
         return depth
     cut = _crop(depth, width, height)
     scaled = cv2.resize(cut, (width, height), interpolation=cv2.INTER_NEAREST)
-    return scaled.astype(np.float32, copy=False)
+    return np.asarray(scaled, np.float32)
 
 
 def _crop(image: Pixels, width: int, height: int) -> Pixels:

@@ -10,6 +10,8 @@ from rclpy.node import Node
 
 from vla_ros.ros.qos import event_qos
 
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -18,13 +20,13 @@ class Finding:
     Attributes:
         name: The thing, for example a topic.
         message: One sentence: what is wrong, its likely cause and its cure; `ok` otherwise.
-        level: `OK`, `WARN`, `ERROR` or `STALE` of `DiagnosticStatus`.
+        level: `OK`, `WARN` or `ERROR`.
         values: Numbers beside it.
     """
 
     name: str
     message: str = "ok"
-    level: bytes = DiagnosticStatus.OK
+    level: bytes = OK
     values: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -47,10 +49,6 @@ class DiagnosticsPublisher:
         for finding in findings:
             self._log_change(finding)
 
-    def close(self) -> None:
-        """Give the publisher back."""
-        self._node.destroy_publisher(self._publisher)
-
     def _status(self, finding: Finding) -> DiagnosticStatus:
         return DiagnosticStatus(
             level=finding.level,
@@ -61,12 +59,12 @@ class DiagnosticsPublisher:
         )
 
     def _log_change(self, finding: Finding) -> None:
-        before = self._levels.get(finding.name, DiagnosticStatus.OK)
+        before = self._levels.get(finding.name, OK)
         self._levels[finding.name] = finding.level
         if finding.level == before:
             return
         text = f"{finding.name}: {finding.message}"
-        if finding.level == DiagnosticStatus.OK:
+        if finding.level == OK:
             self._node.get_logger().info(text)
         else:
             self._node.get_logger().warning(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vla_ros_interfaces.msg import GateStatus
 
 from vla_ros.observation.rates import RateMonitor
-from vla_ros.ros.diagnostics import DiagnosticStatus, Finding
+from vla_ros.ros.diagnostics import OK, WARN, Finding
 from vla_ros.ros.gate_driver import GateDriver
 from vla_ros.ros.periodic import JitterStatistics
 
@@ -45,9 +45,7 @@ def write_status(
     return message
 
 
-def gate_findings(
-    driver: GateDriver, jitter: JitterStatistics, period_s: float
-) -> list[Finding]:
+def gate_findings(driver: GateDriver, jitter: JitterStatistics, period_s: float) -> list[Finding]:
     """Return the health of chunks and of the control loop with its `period_s` [s]."""
     late = jitter.p99_ms > 0.5e3 * period_s
     rejected = driver.chunk_fault
@@ -56,7 +54,7 @@ def gate_findings(
         Finding(
             name="policy/chunk",
             message=rejected or "ok",
-            level=DiagnosticStatus.WARN if rejected else DiagnosticStatus.OK,
+            level=WARN if rejected else OK,
             values={"rejected": driver.gate.rejected_chunks},
         ),
         Finding(
@@ -67,7 +65,7 @@ def gate_findings(
                 if late
                 else (command.reason if command else "") or "executing"
             ),
-            level=DiagnosticStatus.WARN if late else DiagnosticStatus.OK,
+            level=WARN if late else OK,
             values={
                 "jitter_p50_ms": round(jitter.p50_ms, 3),
                 "jitter_p99_ms": round(jitter.p99_ms, 3),
@@ -83,13 +81,11 @@ def state_finding(topic: str, fault: str, rate: RateMonitor, now_ns: int) -> Fin
     """Return the health of the joint states."""
     report = rate.report(now_ns)
     if not fault and report.short:
-        fault = (
-            f"{report.rate_hz:.0f} Hz arrive, the contract says {rate.expected_hz:.0f} Hz"
-        )
+        fault = f"{report.rate_hz:.0f} Hz arrive, the contract says {rate.expected_hz:.0f} Hz"
     return Finding(
         name=topic,
         message=fault or "ok",
-        level=DiagnosticStatus.WARN if fault else DiagnosticStatus.OK,
+        level=WARN if fault else OK,
         values={"rate_hz": round(report.rate_hz, 1)},
     )
 
@@ -102,5 +98,5 @@ def command_finding(topic: str, listeners: int) -> Finding:
         name=topic,
         message="nobody subscribes to the commands: is the driver running, and its topic the "
         "contract's action.command.topic?",
-        level=DiagnosticStatus.WARN,
+        level=WARN,
     )

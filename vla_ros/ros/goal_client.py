@@ -51,7 +51,9 @@ class GoalClient:
         self._executor.add_node(self._node)
         self._client = ActionClient(self._node, RunInstruction, ACTION)
         self._progress = Progress(
-            TextColumn("[bold]{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"),
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
             console=console,
         )
         self._task = self._progress.add_task("", total=1.0, text="")

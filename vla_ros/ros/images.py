@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -92,7 +91,7 @@ def read_rgb(
     conversion = TO_RGB[encoding]
     if conversion is None:
         return pixels.astype(np.uint8, copy=False)
-    return cv2.cvtColor(pixels, conversion).astype(np.uint8, copy=False)
+    return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
 
 
 def read_depth(
@@ -123,14 +122,12 @@ def write_image(pixels: AnyArray, *, encoding: str, stamp_ns: int, frame_id: str
     message.step = pixels.shape[1] * pixel.channels * pixels.itemsize
     # the setter takes an array('B') as it is; bytes are 3 times and a list 500 times slower
     data = array.array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(pixels)).cast("B"))
+    data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))
     message.data = data
     return message
 
 
-def _decompress(
-    message: CompressedImage, *, topic: str, width: int, height: int
-) -> UInt8Array:
+def _decompress(message: CompressedImage, *, topic: str, width: int, height: int) -> UInt8Array:
     pixels = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
     if pixels is None:
         raise ObservationError(topic, f"'{message.format}' image cannot be decoded")
@@ -140,7 +137,4 @@ def _decompress(
             f"image is {pixels.shape[1]}x{pixels.shape[0]} px, the contract says "
             f"{width}x{height} px",
         )
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-
-
-Reader = Callable[[Image], AnyArray]
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)

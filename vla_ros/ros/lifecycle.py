@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -9,6 +10,9 @@ from typing import Any, ClassVar
 from lifecycle_msgs.srv import ChangeState
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.service import Service
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
 
 from vla_ros.core.errors import UserError
 from vla_ros.ros.parameters import ParameterError
@@ -38,6 +42,7 @@ class ManagedNode(LifecycleNode):
         self.failure: BaseException | None = None
         self.fatal: BaseException | None = None
         self._guard_transitions()
+        self._own = set(self._entities())
 
     def setup(self) -> None:
         """Read parameters, load what is needed, make publishers and subscriptions."""
@@ -49,7 +54,7 @@ class ManagedNode(LifecycleNode):
         """Stop working; leave the robot safe."""
 
     def teardown(self) -> None:
-        """Undo `setup`."""
+        """Undo `setup`; publishers, subscriptions, services and timers go by themselves."""
 
     def bring_up(self) -> None:
         """Configure and activate at once, as a node does that nobody else manages.
@@ -65,6 +70,19 @@ class ManagedNode(LifecycleNode):
                     raise cause
                 raise RuntimeError(f"{self.get_name()}: bring-up failed: {cause}") from cause
 
+    def start_thread(self, name: str, target: Callable[[], None]) -> threading.Thread:
+        """Start a thread of the node; an exception that gets out of it ends the process."""
+
+        def run() -> None:
+            try:
+                target()
+            except Exception as error:  # noqa: BLE001 the thread's edge
+                self.fail(error)
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        thread.start()
+        return thread
+
     def fail(self, error: BaseException) -> None:
         """End the process because of an error in one of the node's own threads."""
         self.failure = self.fatal = error
@@ -75,15 +93,15 @@ class ManagedNode(LifecycleNode):
 
     def bring_down(self) -> None:
         """Stop and tear down from whatever state the node is in."""
-        for hook in (self.stop, self.teardown):
+        for hook in (self.stop, self._release):
             try:
                 hook()
-            except Exception as error:  # teardown goes on whatever one part says
+            except Exception as error:  # noqa: BLE001 teardown goes on whatever one part says
                 self._say(f"{hook.__name__} failed while shutting down: {error!r}")
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `setup`; undo it if it raises."""
-        return self._attempt(self.setup, super().on_configure, state, undo=(self.teardown,))
+        return self._attempt(self.setup, super().on_configure, state, undo=(self._release,))
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `start`; stop again if it raises."""
@@ -95,7 +113,7 @@ class ManagedNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `teardown`."""
-        return self._attempt(self.teardown, super().on_cleanup, state)
+        return self._attempt(self._release, super().on_cleanup, state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and tear down."""
@@ -107,6 +125,28 @@ class ManagedNode(LifecycleNode):
         self.bring_down()
         return TransitionCallbackReturn.SUCCESS
 
+    def _entities(self) -> list[Any]:
+        return [*self.timers, *self.subscriptions, *self.services, *self.publishers]
+
+    def _release(self) -> None:
+        """Run `teardown` and destroy whatever `setup` has made."""
+        try:
+            self.teardown()
+        finally:
+            for entity in self._entities():
+                if entity not in self._own:
+                    self._destroy(entity)
+
+    def _destroy(self, entity: Any) -> None:
+        if isinstance(entity, Timer):
+            self.destroy_timer(entity)
+        elif isinstance(entity, Subscription):
+            self.destroy_subscription(entity)
+        elif isinstance(entity, Service):
+            self.destroy_service(entity)
+        else:
+            self.destroy_publisher(entity)
+
     def _attempt(
         self,
         hook: Callable[[], None],
@@ -117,12 +157,12 @@ class ManagedNode(LifecycleNode):
         try:
             hook()
             return transition(state)
-        except Exception as error:  # the node's edge: exceptions become transition results
+        except Exception as error:  # noqa: BLE001 the edge: exceptions become transition results
             self.failure = error
             for step in undo:
                 try:
                     step()
-                except Exception as second:
+                except Exception as second:  # noqa: BLE001 the first error is the one that counts
                     self._say(f"{step.__name__} failed after {hook.__name__}: {second!r}")
             expected = isinstance(error, UserError | ParameterError)
             self._say(f"{error}" if expected else f"{hook.__name__} failed: {error!r}")
@@ -136,7 +176,7 @@ class ManagedNode(LifecycleNode):
         the client would never be answered.
         """
         service = self._service_change_state
-        inner = service.callback
+        inner: Callable[[Any, Any], Any] = service.callback
 
         def change_state(request: Any, response: ChangeState.Response) -> ChangeState.Response:
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from rcl_interfaces.msg import ParameterDescriptor
@@ -23,18 +23,11 @@ class ParameterError(UserError):
     """A ROS parameter is missing, has the wrong type, or a value that the node refuses."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Help:
-    """What a parameter is for; stands in the field's metadata under `help`."""
-
-    text: str
-
-
-def parameter(default: Any = MISSING, *, help: str) -> Any:
+def parameter(default: Any = MISSING, *, about: str) -> Any:
     """Return a dataclass field that is a ROS parameter; without a default it must be given."""
     if default is MISSING:
-        return field(metadata={"help": help})
-    return field(default=default, metadata={"help": help})
+        return field(metadata={"help": about})
+    return field(default=default, metadata={"help": about})
 
 
 def declare_parameters(node: Node, kind: type[Parameters]) -> Parameters:

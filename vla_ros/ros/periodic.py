@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -116,15 +117,13 @@ class PeriodicThread:
     def _run(self) -> None:
         try:
             self._loop()
-        except Exception as error:  # the thread's edge: whatever ended it is handed on
+        except Exception as error:  # noqa: BLE001 the thread's edge: whatever ended it is handed on
             self._on_error(error)
 
     def _loop(self) -> None:
         if self._priority is not None:
-            try:
+            with contextlib.suppress(PermissionError):  # prefer_this_process has said so
                 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(self._priority))
-            except PermissionError:
-                pass  # prefer_this_process has said so
         sys.setswitchinterval(0.0005)
         gc.collect()
         gc.freeze()

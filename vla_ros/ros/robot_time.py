@@ -27,7 +27,7 @@ class RobotTime:
         return time.monotonic_ns()
 
     def from_stamp(self, stamp_ns: int) -> int:
-        """Return where a message stamp [ns] lies on this time; call it when the message arrives."""
+        """Return where a stamp [ns] lies on this time; call it when the message arrives."""
         if self._simulated:
             return stamp_ns
         return time.monotonic_ns() - (int(self._clock.now().nanoseconds) - stamp_ns)

@@ -12,12 +12,12 @@ from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, Imu, JointState
 
-from vla_ros.contract import ObservationSpec, RobotContract
+from vla_ros.contract import DEPTHS, IMAGES, ObservationSpec, RobotContract
 from vla_ros.core.errors import ContractError, ObservationError
-from vla_ros.observation.aligner import DEPTHS, IMAGES, IMU_WINDOW, ObservationAligner
+from vla_ros.observation.aligner import IMU_WINDOW, ObservationAligner
 from vla_ros.observation.rates import RateMonitor, RateReport
 from vla_ros.observation.stream import StreamSpec
-from vla_ros.ros.diagnostics import DiagnosticStatus, Finding
+from vla_ros.ros.diagnostics import ERROR, OK, WARN, Finding
 from vla_ros.ros.images import FORMATS, read_depth, read_rgb
 from vla_ros.ros.imu import read_imu
 from vla_ros.ros.joints import JointStateReader
@@ -52,6 +52,7 @@ class SensorStreams:
         specs = [stream_spec(item) for item in contract.observations]
         self._specs = {spec.feature: spec for spec in specs}
         self.aligner = ObservationAligner(specs)
+        self.frame_rate_hz = self._specs[self.aligner.reference].rate_hz
         self._rates = {spec.feature: RateMonitor(spec.rate_hz) for spec in specs}
         for item in contract.observations:
             if item.type not in MESSAGE_TYPES:
@@ -99,12 +100,12 @@ class SensorStreams:
 
     def _finding(self, feature: str, fault: str, rate: RateReport) -> Finding:
         spec = self._specs[feature]
-        message, level = "ok", DiagnosticStatus.OK
+        message, level = "ok", OK
         if rate.short:
-            message, level = self._explain_shortfall(spec, rate), DiagnosticStatus.WARN
+            message, level = self._explain_shortfall(spec, rate), WARN
         if fault:
             message = f"{fault}; {message}" if rate.short else fault
-            level = DiagnosticStatus.ERROR if spec.required else DiagnosticStatus.WARN
+            level = ERROR if spec.required else WARN
         values = {
             "feature": feature,
             "rate_hz": round(rate.rate_hz, 2),

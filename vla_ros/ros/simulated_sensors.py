@@ -1,31 +1,74 @@
-"""Publishes a `Tabletop`'s sensors as a robot's drivers would, on the contract's topics."""
+"""Publishes a simulated robot's sensors as a robot's drivers would, on the contract's topics."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
+from numpy.typing import NDArray
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, Imu, JointState
 
-from vla_ros.contract import RobotContract
-from vla_ros.observation.aligner import DEPTHS, IMAGES, IMU, STATE
-from vla_ros.ros.images import write_image
+from vla_ros.contract import DEPTHS, IMAGES, IMU, STATE, RobotContract
+from vla_ros.ros.images import AnyArray, write_image
 from vla_ros.ros.imu import write_imu
 from vla_ros.ros.joints import write_joint_state
 from vla_ros.ros.qos import command_qos, event_qos, sensor_qos
 from vla_ros.ros.stamps import to_time
 
-if TYPE_CHECKING:
-    from vla_ros.sim.tabletop import Tabletop
-
 IMU_FRAME = "imu_link"
+
+FloatArray = NDArray[np.float64]
+
+
+class Intrinsics(Protocol):
+    """Pinhole intrinsics in [px] and the optical frame's name."""
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    frame_id: str
+
+
+class SimulatedRobot(Protocol):
+    """What a simulator must be able to tell; `vla_ros.sim.tabletop.Tabletop` is one."""
+
+    @property
+    def joint_positions(self) -> FloatArray:
+        """Joint positions (n_joints,) [rad]."""
+        ...
+
+    @property
+    def joint_velocities(self) -> FloatArray:
+        """Joint velocities (n_joints,) [rad/s]."""
+        ...
+
+    @property
+    def last_imu(self) -> FloatArray:
+        """Gyro [rad/s] and accelerometer [m/s^2] of the last step (6,)."""
+        ...
+
+    def render(self, camera: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Return RGB (H, W, 3) and depth (H, W) [m] of a camera."""
+        ...
+
+    def camera_info(self, camera: str) -> Any:
+        """Return the `Intrinsics` of a camera."""
+        ...
+
+    def link_transforms(self) -> list[tuple[str, str, FloatArray, FloatArray]]:
+        """Return parent, child, xyz (3,) [m] and quat_xyzw (4,) of every link."""
+        ...
 
 
 class SimulatedSensors:
-    """The publishers of a simulated robot. Use it from the thread that owns the `Tabletop`."""
+    """The publishers of a simulated robot. Use it from the thread that owns the simulator."""
 
     def __init__(self, node: Node, contract: RobotContract) -> None:
         """Make a publisher for each stream of the contract."""
@@ -54,55 +97,50 @@ class SimulatedSensors:
         """Publish `/clock`."""
         self._clock.publish(Clock(clock=to_time(stamp_ns)))
 
-    def publish_state(self, tabletop: Tabletop, stamp_ns: int) -> None:
+    def publish_state(self, robot: SimulatedRobot, stamp_ns: int) -> None:
         """Publish joint states."""
         message = write_joint_state(
-            stamp_ns, self._joints, tabletop.joint_positions, tabletop.joint_velocities
+            stamp_ns, self._joints, robot.joint_positions, robot.joint_velocities
         )
         self._joint_states.publish(message)
 
-    def publish_imu(self, tabletop: Tabletop, stamp_ns: int) -> None:
+    def publish_imu(self, robot: SimulatedRobot, stamp_ns: int) -> None:
         """Publish the reading that the last step took."""
-        reading = np.asarray(tabletop.last_imu)
+        reading = np.asarray(robot.last_imu)
         self._imu.publish(write_imu(reading, stamp_ns=stamp_ns, frame_id=IMU_FRAME))
 
-    def publish_cameras(self, tabletop: Tabletop, stamp_ns: int) -> None:
+    def publish_cameras(self, robot: SimulatedRobot, stamp_ns: int) -> None:
         """Render and publish every camera; the first one, which inference waits for, last."""
         for camera in reversed(self._cameras):
-            rgb, depth = tabletop.render(camera)
-            info = _camera_info(tabletop, camera, stamp_ns)
+            rgb, depth = robot.render(camera)
+            info = _camera_info(robot, camera, stamp_ns)
             self._infos[camera].publish(info)
             frame = info.header.frame_id
-            images = {DEPTHS + camera: (depth, "32FC1"), IMAGES + camera: (rgb, "rgb8")}
-            for feature, (pixels, encoding) in images.items():
-                if feature in self._images:
-                    self._images[feature].publish(
-                        write_image(pixels, encoding=encoding, stamp_ns=stamp_ns, frame_id=frame)
-                    )
+            self._publish_image(DEPTHS + camera, depth, "32FC1", stamp_ns, frame)
+            self._publish_image(IMAGES + camera, rgb, "rgb8", stamp_ns, frame)
 
-    def publish_transforms(self, tabletop: Tabletop, stamp_ns: int) -> None:
+    def publish_transforms(self, robot: SimulatedRobot, stamp_ns: int) -> None:
         """Publish every link's transform, where `tf2_msgs` is installed."""
         if self._tf is None:
             return
         publisher, message_type = self._tf
-        publisher.publish(message_type(transforms=_transforms(tabletop, stamp_ns)))
+        publisher.publish(message_type(transforms=_transforms(robot, stamp_ns)))
 
-    def close(self) -> None:
-        """Give the publishers back."""
-        everything = [self._joint_states, self._imu, self._clock]
-        everything += [*self._images.values(), *self._infos.values()]
-        if self._tf is not None:
-            everything.append(self._tf[0])
-        for publisher in everything:
-            self._node.destroy_publisher(publisher)
+    def _publish_image(
+        self, feature: str, pixels: AnyArray, encoding: str, stamp_ns: int, frame_id: str
+    ) -> None:
+        if feature in self._images:
+            self._images[feature].publish(
+                write_image(pixels, encoding=encoding, stamp_ns=stamp_ns, frame_id=frame_id)
+            )
 
 
 def _info_topic(image_topic: str) -> str:
     return image_topic.rsplit("/", 1)[0] + "/camera_info"
 
 
-def _camera_info(tabletop: Tabletop, camera: str, stamp_ns: int) -> CameraInfo:
-    known = tabletop.camera_info(camera)
+def _camera_info(robot: SimulatedRobot, camera: str, stamp_ns: int) -> CameraInfo:
+    known = robot.camera_info(camera)
     message = CameraInfo(width=known.width, height=known.height, distortion_model="plumb_bob")
     message.header.stamp = to_time(stamp_ns)
     message.header.frame_id = known.frame_id
@@ -113,10 +151,10 @@ def _camera_info(tabletop: Tabletop, camera: str, stamp_ns: int) -> CameraInfo:
     return message
 
 
-def _transforms(tabletop: Tabletop, stamp_ns: int) -> list[TransformStamped]:
+def _transforms(robot: SimulatedRobot, stamp_ns: int) -> list[TransformStamped]:
     stamp = to_time(stamp_ns)
     result = []
-    for parent, child, xyz, quat_xyzw in tabletop.link_transforms():
+    for parent, child, xyz, quat_xyzw in robot.link_transforms():
         item = TransformStamped(child_frame_id=child)
         item.header.stamp = stamp
         item.header.frame_id = parent
@@ -127,7 +165,7 @@ def _transforms(tabletop: Tabletop, stamp_ns: int) -> list[TransformStamped]:
     return result
 
 
-def _transform_publisher(node: Node):  # type: ignore[no-untyped-def]
+def _transform_publisher(node: Node) -> tuple[Publisher, Any] | None:
     try:
         from tf2_msgs.msg import TFMessage
     except ImportError:
