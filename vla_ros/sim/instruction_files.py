@@ -13,6 +13,7 @@ import yaml
 from numpy.random import Generator
 
 from vla_ros.core.errors import UserError
+from vla_ros.core.resources import resource_path
 from vla_ros.sim.noun_phrases import Nouns, Words, choose
 
 GRAMMAR_FILE = "train.yaml"
@@ -77,17 +78,8 @@ class Grammar:
 
 
 def instruction_directory() -> Path:
-    """Return the folder `config/instructions`, installed or in the source tree.
-
-    Raises:
-        FileNotFoundError: if neither exists; names both.
-    """
-    package = Path(__file__).resolve().parents[1]
-    places = (package / "config" / "instructions", package.parent / "config" / "instructions")
-    for place in places:
-        if place.is_dir():
-            return place
-    raise FileNotFoundError(f"no instruction files in {places[0]} nor in {places[1]}")
+    """Return the folder `config/instructions`, installed or in the source tree."""
+    return resource_path("config/instructions")
 
 
 def load_phrasings(path: Path) -> dict[str, tuple[str, ...]]:

@@ -136,7 +136,7 @@ def _fill_slot(text: str, slot: str, phrase: str, bare: bool) -> str:
 
 def _typo(rng: Generator, text: str) -> str:
     """Swap, drop or double one letter of one word of at least four letters."""
-    words = [m for m in re.finditer(r"[A-Za-z]{4,}", text)]
+    words = list(re.finditer(r"[A-Za-z]{4,}", text))
     if not words:
         return text
     word = choose(rng, words)
