@@ -1,0 +1,30 @@
+"""From an instruction to a goal that is watched until it ends. No ROS in here."""
+
+from vla_ros.planner.goal_monitor import (
+    Feedback,
+    GateReport,
+    GateState,
+    GoalMonitor,
+    GoalSettings,
+    Verdict,
+)
+from vla_ros.planner.goal_slot import Admission, GoalSlot, SecondGoal
+from vla_ros.planner.instruction_check import MAX_CHARACTERS, InstructionCheck
+from vla_ros.planner.outcome import Outcome
+from vla_ros.planner.vocabulary import Vocabulary
+
+__all__ = [
+    "MAX_CHARACTERS",
+    "Admission",
+    "Feedback",
+    "GateReport",
+    "GateState",
+    "GoalMonitor",
+    "GoalSettings",
+    "GoalSlot",
+    "InstructionCheck",
+    "Outcome",
+    "SecondGoal",
+    "Verdict",
+    "Vocabulary",
+]
