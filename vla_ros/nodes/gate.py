@@ -28,6 +28,8 @@ from vla_ros.safety import make_gate
 
 #: SCHED_FIFO priorities, where permitted: of the whole process, and of the control thread.
 PROCESS_PRIORITY, CONTROL_PRIORITY = 20, 40
+#: Drivers and discovery take their time: nothing is diagnosed for this long after the start [ns].
+PATIENCE_NS = 3_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ class GateNode(ManagedNode):
         self._driver = GateDriver(make_gate(self._contract))
         self._driver.pressed = pressed
         self._rate.start(self._time.now_ns())
+        self._started_ns = self._time.now_ns()
         self._control = PeriodicThread(
             self._tick,
             rate_hz=self._contract.action.control_rate_hz,
@@ -159,7 +162,7 @@ class GateNode(ManagedNode):
 
     def _diagnose(self) -> None:
         control = self._control
-        if control is None:
+        if control is None or self._time.now_ns() - self._started_ns < PATIENCE_NS:
             return
         jitter = control.jitter.summarize()
         listeners = self._commands.get_subscription_count()

@@ -36,6 +36,9 @@ class PolicyParameters:
     bundle: str = parameter(about="directory of the policy bundle")
     backend: str = parameter("onnxruntime", about="engine that runs the bundle")
     threads: int = parameter(1, about="threads that one inference may use")
+    instruction_timeout_s: float = parameter(
+        1.0, about="an instruction that nobody repeats for this long is dropped [s]; 0 = never"
+    )
     sensor_reliability: str = parameter("best_effort", about="best_effort or reliable")
     autostart: bool = parameter(True, about="configure and activate at once")
 
@@ -57,6 +60,7 @@ class PolicyNode(ManagedNode):
         self._policy = self._load(self._settings.bundle)
         self._next_policy: Policy | None = None
         self._instruction = self._started = ""
+        self._instructed_ns = 0
         self._stopping = threading.Event()
         self._fault = ""
         self._inference_ms = 0.0
@@ -109,7 +113,7 @@ class PolicyNode(ManagedNode):
     def _take_up_changes(self) -> None:
         """Change policy and instruction, if others have come."""
         policy, self._next_policy = self._next_policy, None
-        wanted = self._instruction
+        wanted = self._wanted()
         if policy is not None:
             self._policy = policy
         elif wanted == self._started:
@@ -125,6 +129,18 @@ class PolicyNode(ManagedNode):
             self._fault = str(error)
             self._instruction = ""
             self.get_logger().error(f"instruction rejected: {error}")
+
+    def _wanted(self) -> str:
+        """Return the instruction in force; it ends with whoever stands behind it."""
+        allowed_s = self._settings.instruction_timeout_s
+        silent_s = (time.monotonic_ns() - self._instructed_ns) * 1e-9
+        if self._instruction and 0.0 < allowed_s < silent_s:
+            self.get_logger().warning(
+                f"idle: the instruction was not repeated for {silent_s:.1f} s; "
+                "is the planner running?"
+            )
+            self._instruction = ""
+        return self._instruction
 
     def _infer(self, frame_ns: int) -> None:
         streams = self._streams
@@ -146,7 +162,7 @@ class PolicyNode(ManagedNode):
     def _on_instruction(self, message: String) -> None:
         if message.data != self._instruction:
             self.get_logger().info(f"instruction: {message.data!r}" if message.data else "idle")
-        self._instruction = message.data
+        self._instruction, self._instructed_ns = message.data, time.monotonic_ns()
 
     async def _on_load(
         self, request: LoadPolicy.Request, response: LoadPolicy.Response

@@ -31,6 +31,8 @@ FloatArray = NDArray[np.float64]
 STEP_NS = round(CONTROL_STEP_S * 1e9)
 #: Behind the wall clock by more than this, frames are dropped so that physics catches up [ns].
 LATE_NS = 30_000_000
+#: Frames that may be dropped in a second before that is worth a warning.
+TOLERATED_SKIPS = 5
 #: Behind by more than this, time jumps: the machine was suspended or is far too slow [ns].
 LOST_NS = 500_000_000
 #: After a reset the drivers are silent for this long, as after a power cycle [s]: a controller
@@ -213,8 +215,10 @@ class SimNode(ManagedNode):
     def _diagnose(self) -> None:
         late_ms = self._late_ns * 1e-6
         skipped, self._skipped = self._skipped, 0
-        finding = Finding(name="real time", values={"late_ms": round(late_ms, 1)})
-        if skipped:
+        finding = Finding(
+            name="real time", values={"late_ms": round(late_ms, 1), "dropped": skipped}
+        )
+        if skipped > TOLERATED_SKIPS:
             finding = Finding(
                 name="real time",
                 level=WARN,

@@ -33,6 +33,8 @@ OUTCOMES = {
 }
 #: How long a cancelled goal may take to end [s].
 CANCEL_PATIENCE_S = 5.0
+#: A planner repeats its feedback five times a second; after this long it is gone [s].
+SILENCE_S = 4.0
 REFUSED = "the planner refused the goal; its log says why"
 
 
@@ -58,6 +60,7 @@ class GoalClient:
         )
         self._task = self._progress.add_task("", total=1.0, text="")
         self._step = ""
+        self._heard_at = 0.0
 
     def run(self, instruction: str, timeout_s: float, wait_s: float) -> int:
         """Send the goal and return the exit status.
@@ -104,6 +107,7 @@ class GoalClient:
     def _follow(self, handle: ClientGoalHandle) -> Any:
         """Spin until the result is there; cancel once when interrupted."""
         future = handle.get_result_async()
+        self._heard_at = time.monotonic()
         give_up_at: float | None = None
         while not future.done():
             self._executor.spin_once(timeout_sec=0.1)
@@ -113,24 +117,17 @@ class GoalClient:
                 give_up_at = time.monotonic() + CANCEL_PATIENCE_S
             if give_up_at is not None and time.monotonic() > give_up_at:
                 raise UserError("the planner did not cancel the goal: is it still running?")
-            if not self._client.server_is_ready() and not self._server_returns():
-                return Result(outcome=Result.FAILED, message="the planner went away")
+            if time.monotonic() - self._heard_at > SILENCE_S:
+                message = "the planner no longer answers: it was stopped or restarted"
+                return Result(outcome=Result.FAILED, message=message)
         return future.result().result
-
-    def _server_returns(self) -> bool:
-        """Return whether the planner is seen again within a moment; discovery can flicker."""
-        deadline = time.monotonic() + 1.0
-        while time.monotonic() < deadline:
-            self._executor.spin_once(timeout_sec=0.1)
-            if self._client.server_is_ready():
-                return True
-        return False
 
     def _on_interrupt(self, *_: object) -> None:
         self._interrupted = True
 
     def _on_feedback(self, message: Any) -> None:
         feedback = message.feedback
+        self._heard_at = time.monotonic()
         if feedback.step != self._step:
             self._step = feedback.step
             self._console.print(f"step: [bold]{feedback.step}[/]  ({feedback.reason})")

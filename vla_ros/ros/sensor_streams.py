@@ -27,6 +27,9 @@ from vla_ros.ros.transport import large_frame_advice
 
 Reader = Callable[[Any], NDArray[np.generic]]
 
+#: A stream that is not there yet is no finding for this long after the start [ns].
+PATIENCE_NS = 3_000_000_000
+
 MESSAGE_TYPES = {
     "sensor_msgs/msg/Image": Image,
     "sensor_msgs/msg/CompressedImage": CompressedImage,
@@ -47,6 +50,7 @@ class SensorStreams:
             reliability: `best_effort` or `reliable`.
         """
         self._node = node
+        self._started_ns = 0
         self._observations = {item.feature: item for item in contract.observations}
         self._reliability = reliability
         specs = [stream_spec(item) for item in contract.observations]
@@ -69,6 +73,7 @@ class SensorStreams:
 
     def start(self) -> None:
         """Begin to expect messages: rates are judged from now on."""
+        self._started_ns = self.now_ns()
         for rate in self._rates.values():
             rate.start(self.now_ns())
 
@@ -80,6 +85,8 @@ class SensorStreams:
         """Return the health of every stream."""
         now_ns = self.now_ns()
         faults = self.aligner.faults(now_ns)
+        if now_ns - self._started_ns < PATIENCE_NS:
+            faults = {}  # drivers and discovery take their time; inference waits for them anyway
         return [
             self._finding(feature, faults.get(feature, ""), rate.report(now_ns))
             for feature, rate in self._rates.items()

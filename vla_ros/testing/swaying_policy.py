@@ -18,7 +18,7 @@ DURATION_S = 5.0
 class SwayingPolicy:
     """Sways the first joint; reports progress that reaches 1 after five seconds.
 
-    It refuses the instruction "refuse this", and never finishes "never finish".
+    It refuses an instruction with the word "refuse" in it, and never finishes one with "forever".
     """
 
     def __init__(self, contract: RobotContract) -> None:
@@ -44,7 +44,7 @@ class SwayingPolicy:
 
     def start(self, instruction: str) -> None:
         """Begin anew."""
-        if instruction == "refuse this":
+        if "refuse" in instruction:
             raise InstructionRejected("the swaying policy was told to refuse this")
         self._instruction = instruction
         self._began_ns = None
@@ -64,7 +64,7 @@ class SwayingPolicy:
         times_s = elapsed_s + STEP_S * np.arange(1, HORIZON + 1)
         positions = np.repeat(self._centre[None], HORIZON, axis=0)
         positions[:, 0] += AMPLITUDE_RAD * np.sin(2 * np.pi * RATE_HZ * times_s)
-        endless = self._instruction == "never finish"
+        endless = "forever" in self._instruction
         return ActionChunk(
             stamp_ns=observation.stamp_ns,
             step_s=STEP_S,

@@ -1,0 +1,246 @@
+"""The `planner` node: serves `run_instruction`, tells the policy what to do, judges the end."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.action import ActionServer, CancelResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.task import Future
+from std_msgs.msg import String
+from vla_ros_interfaces.action import RunInstruction
+from vla_ros_interfaces.msg import GateStatus
+
+from vla_ros.contract import load_contract
+from vla_ros.planner import (
+    GateReport,
+    GateState,
+    GoalMonitor,
+    GoalSettings,
+    GoalSlot,
+    InstructionCheck,
+    Outcome,
+    SecondGoal,
+    Verdict,
+)
+from vla_ros.ros.diagnostics import OK, WARN, DiagnosticsPublisher, Finding
+from vla_ros.ros.lifecycle import ManagedNode
+from vla_ros.ros.parameters import declare_parameters, parameter
+from vla_ros.ros.qos import event_qos, latched_qos
+from vla_ros.ros.running import main_of
+
+#: How often goals are judged and the instruction is repeated [s]. The policy drops an instruction
+#: that nobody repeats: it must not go on working for a planner that is dead.
+CHECK_S, REPEAT_S = 0.05, 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannerParameters:
+    """ROS parameters of the node."""
+
+    contract: str = parameter(about="contract name or path")
+    second_goal: str = parameter(
+        "reject", about="a goal that comes while one runs: reject, preempt"
+    )
+    timeout_s: float = parameter(30.0, about="time-out of a goal that names none [s]")
+    done_progress: float = parameter(0.9, about="progress from which the policy is done")
+    done_for_s: float = parameter(0.5, about="how long the progress must stay there [s]")
+    start_grace_s: float = parameter(5.0, about="time for the first chunk to be executed [s]")
+    held_after_s: float = parameter(2.0, about="how long the gate may hold in between [s]")
+    autostart: bool = parameter(True, about="configure and activate at once")
+
+    def __post_init__(self) -> None:
+        """Refuse a second-goal rule that does not exist."""
+        rules = [rule.value for rule in SecondGoal]
+        if self.second_goal not in rules:
+            raise ValueError(f"second_goal: expected {' or '.join(rules)}, got {self.second_goal}")
+
+
+@dataclass(slots=True, kw_only=True)
+class RunningGoal:
+    """One accepted goal: its client's handle, its monitor, and where its verdict is awaited."""
+
+    handle: ServerGoalHandle
+    monitor: GoalMonitor
+    verdict: Future
+
+
+class PlannerNode(ManagedNode):
+    """One goal at a time, all in the executor's thread: callbacks note, a timer judges."""
+
+    default_name = "planner"
+    _server: ActionServer | None = None
+
+    def setup(self) -> None:
+        """Read the settings; make the action server and the instruction's publisher."""
+        settings = declare_parameters(self, PlannerParameters)
+        contract = load_contract(settings.contract)
+        self._slot = GoalSlot(
+            check=InstructionCheck(),
+            settings=GoalSettings(
+                timeout_s=settings.timeout_s,
+                done_progress=settings.done_progress,
+                done_for_s=settings.done_for_s,
+                start_grace_s=settings.start_grace_s,
+                held_after_s=settings.held_after_s,
+            ),
+            second_goal=SecondGoal(settings.second_goal),
+        )
+        self._goals: list[RunningGoal] = []
+        self._working = False
+        self._heard_ns = 0
+        self._diagnostics = DiagnosticsPublisher(self, contract.name)
+        self._instruction = self.create_publisher(String, "instruction", latched_qos())
+        self._trace = self.create_publisher(String, "planner/trace", event_qos())
+        self.create_subscription(GateStatus, "gate/status", self._on_status, latched_qos())
+        self.create_timer(CHECK_S, self._judge)
+        self.create_timer(REPEAT_S, self._repeat)
+        self.create_timer(1.0, self._diagnose)
+        self._server = ActionServer(
+            self,
+            RunInstruction,
+            "run_instruction",
+            execute_callback=self._execute,
+            cancel_callback=lambda goal: CancelResponse.ACCEPT,
+        )
+
+    def start(self) -> None:
+        """Clear what a planner before this one may have left behind, and take goals."""
+        self._working = True
+        self._instruction.publish(String(data=""))
+
+    def stop(self) -> None:
+        """End the running goal and tell the policy to stop."""
+        if not self._working:
+            return
+        self._working = False
+        for goal in self._goals:
+            goal.monitor.end(Outcome.FAILED, "the planner is shutting down", now_ns=_now_ns())
+        self._instruction.publish(String(data=""))
+
+    def teardown(self) -> None:
+        """Give up the action."""
+        if self._server is not None:
+            self._server.destroy()
+            self._server = None
+
+    async def _execute(self, handle: ServerGoalHandle) -> Any:
+        """Follow one goal to its verdict. A refused goal ends at once, with the reason."""
+        request = handle.request
+        if not self._working:
+            return self._refuse(handle, "the planner is not active")
+        admission = self._slot.admit(request.instruction, request.timeout_s, _now_ns())
+        if admission.monitor is None:
+            return self._refuse(handle, admission.reason)
+        goal = RunningGoal(
+            handle=handle, monitor=admission.monitor, verdict=Future(executor=self.executor)
+        )
+        self._goals.append(goal)
+        self._tell("goal", instruction=goal.monitor.instruction)
+        self._repeat()
+        verdict: Verdict = await goal.verdict
+        self._tell("verdict", outcome=verdict.outcome.name, message=verdict.message)
+        self._finish(handle, verdict.outcome)
+        return RunInstruction.Result(
+            outcome=int(verdict.outcome),
+            message=verdict.message,
+            duration_s=verdict.duration_s,
+            progress=verdict.progress,
+        )
+
+    def _refuse(self, handle: ServerGoalHandle, reason: str) -> Any:
+        self._tell("refused", message=reason)
+        handle.abort()
+        return RunInstruction.Result(outcome=int(Outcome.REJECTED), message=reason)
+
+    def _finish(self, handle: ServerGoalHandle, outcome: Outcome) -> None:
+        """Set the action's own state, which knows only three endings."""
+        if outcome is Outcome.SUCCEEDED:
+            handle.succeed()
+        elif outcome is Outcome.CANCELED and handle.is_cancel_requested:
+            handle.canceled()
+        else:
+            handle.abort()
+
+    def _judge(self) -> None:
+        """Look at every goal; what has its verdict is answered and no longer instructed."""
+        now_ns = _now_ns()
+        for goal in list(self._goals):
+            if goal.handle.is_cancel_requested:
+                goal.monitor.end(Outcome.CANCELED, "canceled by the client", now_ns=now_ns)
+            verdict = goal.monitor.check(now_ns)
+            if verdict is None:
+                continue
+            self._goals.remove(goal)
+            goal.verdict.set_result(verdict)
+            if self._slot.current is None:
+                self._instruction.publish(String(data=""))
+
+    def _repeat(self) -> None:
+        """Repeat the instruction, and tell the client how it goes."""
+        current = self._slot.current
+        if current is None or not self._working:
+            return
+        self._instruction.publish(String(data=current.instruction))
+        feedback = current.feedback(_now_ns())
+        for goal in self._goals:
+            if goal.monitor is current:
+                goal.handle.publish_feedback(
+                    RunInstruction.Feedback(
+                        step=feedback.step,
+                        reason=feedback.reason,
+                        progress=feedback.progress,
+                        elapsed_s=feedback.elapsed_s,
+                    )
+                )
+
+    def _on_status(self, message: GateStatus) -> None:
+        self._heard_ns = _now_ns()
+        if self._slot.current is None:
+            return
+        self._slot.current.observe(
+            GateReport(
+                received_ns=self._heard_ns,
+                state=GateState(message.state),
+                reason=message.reason,
+                instruction=message.instruction,
+                progress=message.progress,
+                chunk_age_s=message.chunk_age_s,
+            )
+        )
+
+    def _tell(self, event: str, **details: str) -> None:
+        """Log an event and publish it as JSON on `planner/trace`."""
+        words = " ".join(details.values())
+        self.get_logger().info(f"{event}: {words}")
+        stamp_ns = self.get_clock().now().nanoseconds
+        self._trace.publish(
+            String(data=json.dumps({"stamp_ns": stamp_ns, "event": event, **details}))
+        )
+
+    def _diagnose(self) -> None:
+        silent = _now_ns() - self._heard_ns > 1e9
+        current = self._slot.current
+        self._diagnostics.publish(
+            [
+                Finding(
+                    name="gate/status",
+                    message="the gate is not heard: is it running?" if silent else "ok",
+                    level=WARN if silent else OK,
+                ),
+                Finding(name="goal", message=current.instruction if current else "none"),
+            ]
+        )
+
+
+def _now_ns() -> int:
+    return time.monotonic_ns()
+
+
+main = main_of(PlannerNode)
+
+if __name__ == "__main__":
+    main()
