@@ -28,7 +28,7 @@ from vla_ros.contract.specs import (
 )
 from vla_ros.core.errors import ContractError
 from vla_ros.core.limits import WorkspaceBox
-from vla_ros.core.resources import resource_path
+from vla_ros.core.resources import resource_path, resource_roots
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 MESSAGE_TYPES = {
@@ -109,7 +109,7 @@ def _read_robot(top: Section, file: Path) -> RobotSpec:
         found = find_urdf(urdf, file.parent)
     except ContractError as error:
         raise ContractError(f"{file}: {error}") from error
-    if found != resource_path(urdf):  # one of the package's own keeps its short name
+    if found not in [root / urdf for root in resource_roots()]:  # the package's keep their name
         urdf = str(found.resolve())
     try:
         chain = load_chain(urdf, base, tip)

@@ -10,7 +10,7 @@ import numpy as np
 
 from vla_ros.core.errors import ContractError, UserError
 from vla_ros.core.kinematics import Chain
-from vla_ros.core.resources import resource_path
+from vla_ros.core.resources import resource_roots
 
 
 def find_urdf(urdf: str, beside: Path | None = None) -> Path:
@@ -23,10 +23,11 @@ def find_urdf(urdf: str, beside: Path | None = None) -> Path:
     Raises:
         ContractError: if it is nowhere; names the places.
     """
-    places = [Path(urdf)] if Path(urdf).is_absolute() else []
-    if not places:
-        places = [folder / urdf for folder in (beside,) if folder is not None]
-        places.append(resource_path(urdf))
+    if Path(urdf).is_absolute():
+        places = [Path(urdf)]
+    else:
+        folders = [] if beside is None else [beside]
+        places = [folder / urdf for folder in (*folders, *resource_roots())]
     for place in places:
         if place.is_file():
             return place

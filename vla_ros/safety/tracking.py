@@ -58,6 +58,7 @@ class MotionFilter:
         self._velocity_gain = 1.0 - exp(-VELOCITY_GAIN_HZ * dt_s)
         self.longest_stop = max(motion.longest_stop for motion in self._motions)
         self._zeros = [0.0] * limits.size
+        self._shape = (limits.size,)
 
     @property
     def position(self) -> FloatArray:
@@ -145,6 +146,8 @@ class MotionFilter:
 
         Takes what `step` takes; the result, in units per period^2, is for `advance`.
         """
+        if target.shape != self._shape:
+            self._check(target, "target")
         unit = UNITS_PER_RAD
         targets = (target * unit).tolist()
         velocities = self._zeros if velocity is None else (velocity * (self.dt_s * unit)).tolist()
@@ -196,7 +199,7 @@ class MotionFilter:
     def _check(self, values: FloatArray | None, what: str) -> None:
         if values is None:
             return
-        if values.shape != (self.limits.size,):
+        if values.shape != self._shape:
             raise ValueError(f"{what}: expected {self.limits.size} values, got {values.shape}")
         good = np.abs(values) < _PLAUSIBLE
         if not good.all():

@@ -1,0 +1,273 @@
+"""Contracts are read strictly: every error names file, key, what was expected, what came."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vla_ros.contract import (
+    RobotContract,
+    differences,
+    find_contract,
+    load_contract,
+    require_compatible,
+    shipped_contracts,
+)
+from vla_ros.core.errors import ContractError
+
+Change = Callable[[dict[str, Any]], object]
+JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
+
+
+def values() -> dict[str, Any]:
+    return dict(yaml.safe_load(find_contract("tabletop_sim").read_text()))
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[..., RobotContract]:
+    """Load the simulated robot's contract with changes."""
+
+    def load_changed(*changes: Change) -> RobotContract:
+        content = values()
+        for change in changes:
+            change(content)
+        file = tmp_path / "my_arm.yaml"
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+        return load_contract(file)
+
+    return load_changed
+
+
+def put(path: str, value: object) -> Change:
+    """Return a change that sets the value at a path; features keep their dots in quotes."""
+    keys = path.split("/")
+
+    def change(content: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            content = content[key]
+        if value is ...:
+            del content[keys[-1]]
+        else:
+            content[keys[-1]] = value
+
+    return change
+
+
+FRONT = "observations/observation.images.front"
+ELBOW = "action/joints/elbow_flex"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where", "what"),
+    [
+        ("version", 2, "version", "expected 1, got 2"),
+        ("name", ..., "name", "missing; expected text"),
+        ("name", "", "name", "expected text, got ''"),
+        ("colour", "red", "colour", "unknown key; expected only"),
+        (f"{FRONT}/topic", 3, "observation.images.front.topic", "expected text, got 3"),
+        (f"{FRONT}/width", 12.5, "front.width", "expected a whole number above 0, got 12.5"),
+        (f"{FRONT}/width", True, "front.width", "expected a whole number above 0, got True"),
+        (f"{FRONT}/rate_hz", 0, "front.rate_hz", "expected a number above 0, got 0"),
+        (f"{FRONT}/rate_hz", float("nan"), "front.rate_hz", "expected a number above 0, got nan"),
+        (f"{FRONT}/rate_hz", "1e1", "front.rate_hz", "YAML reads this as text"),
+        (f"{FRONT}/max_age_s", 0.01, "front.max_age_s", "expected at least one period"),
+        (f"{FRONT}/required", "yes", "front.required", "expected true or false, got 'yes'"),
+        (f"{FRONT}/encoding", "32FC1", "front.encoding", "expected one of rgb8, bgr8"),
+        (f"{FRONT}/encoding", "rgb", "front.encoding", "Did you mean 'rgb8'?"),
+        (f"{FRONT}/type", "sensor_msgs/Image", "front.type", "mean 'sensor_msgs/msg/Image'?"),
+        (f"{FRONT}/max_age", 1, "front.max_age", "Did you mean 'max_age_s'?"),
+        (f"{FRONT}/max_age_s", ..., "front.max_age_s", "missing; expected a number above 0"),
+        ("observations/observation.lidar", {}, "observation.lidar", "unknown feature; expected"),
+        ("observations/observation.state", ..., "observation.state", "missing; the gate needs"),
+        ("observations/observation.state/required", False, "state.required", "expected true"),
+        ("observations", [], "observations", "expected a mapping, got []"),
+        ("action/control_rate_hz", -1, "action.control_rate_hz", "a number above 0, got -1"),
+        ("action/command/type", "std_msgs/msg/String", "action.command.type", "expected one of"),
+        ("action/joints", {}, "action.joints", "expected one joint or more"),
+        (f"{ELBOW}/unit", "deg", "elbow_flex.unit", "got 'deg'. vla_ros works in SI units"),
+        (f"{ELBOW}/position", [1, -1], "elbow_flex.position", "lower below upper, got [1, -1]"),
+        (f"{ELBOW}/position", [1], "elbow_flex.position", "expected [lower, upper], got [1]"),
+        (f"{ELBOW}/position", [-1, 3], "elbow_flex.position", "within that of urdf/so101"),
+        (
+            f"{ELBOW}/velocity",
+            None,
+            "elbow_flex.velocity",
+            "expected a number above 0, got nothing",
+        ),
+        (f"{ELBOW}/jerk", float("inf"), "elbow_flex.jerk", "expected a number above 0, got inf"),
+        (f"{ELBOW}/home", 1.69001, "elbow_flex.home", "expected a position from -1.69 to 1.69"),
+        (ELBOW, ..., "action.joints", "expected joint 'elbow_flex', which moves tcp"),
+        ("action/workspace/z", [0.3, 0.5], "action.workspace", "the home pose is outside: tcp z"),
+        ("action/workspace/w", [0, 1], "action.workspace.w", "unknown key; expected only x, y, z"),
+        ("robot/urdf", "nowhere.urdf", "robot.urdf", "expected a file, found none at"),
+        ("robot/tip_frame", "toe", "robot.tip_frame", "no chain from link 'base_link' to link"),
+    ],
+)
+def test_an_error_names_file_and_key_and_what_was_expected(
+    load: Callable[..., RobotContract], path: str, value: object, where: str, what: str
+) -> None:
+    with pytest.raises(ContractError) as caught:
+        load(put(path, value))
+    text = str(caught.value)
+    assert "my_arm.yaml" in text
+    assert where in text
+    assert what in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a\nname: b\n", "line 2: the key 'name' is given twice"),
+        ("- 1\n- 2\n", "expected a mapping, got [1, 2]"),
+        ("", "expected a mapping, got nothing"),
+        ("a: [1\n", "not valid YAML"),
+        ("version: 1\nname: x\n1: 2\nrobot: {}\n", "robot.urdf: missing"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text(text)
+    with pytest.raises(ContractError) as caught:
+        load_contract(file)
+    assert "broken.yaml" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "image.yaml"
+    file.write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(ContractError, match=r"image\.yaml: (cannot be read|not valid YAML)"):
+        load_contract(file)
+
+
+def test_an_unknown_robot_lists_the_shipped_ones() -> None:
+    with pytest.raises(ContractError, match=r"shipped are so101, .*Did you mean tabletop_sim\?"):
+        load_contract("tabletop_sym")
+    with pytest.raises(ContractError, match="there is no such contract file"):
+        load_contract("somewhere/arm.yaml")
+
+
+@pytest.mark.parametrize("name", ["tabletop_sim", "so101"])
+def test_a_shipped_contract_loads_and_survives_a_bundle(name: str) -> None:
+    contract = load_contract(name)
+    assert name in shipped_contracts()
+    embedded = json.loads(json.dumps(contract.to_dict()))
+    again = RobotContract.from_dict(embedded)
+    assert again == contract
+    assert again.sha256 == contract.sha256
+    assert differences(contract, again) == []
+    assert contract.action.joints == JOINTS
+
+
+def test_the_order_of_keys_and_comments_do_not_change_the_hash(tmp_path: Path) -> None:
+    file = tmp_path / "same.yaml"
+    file.write_text("# a comment\n" + yaml.safe_dump(values(), sort_keys=False))
+    assert load_contract(file).sha256 == load_contract("tabletop_sim").sha256
+
+
+def test_a_urdf_beside_the_contract_is_found(
+    load: Callable[..., RobotContract], tmp_path: Path
+) -> None:
+    source = load_contract("tabletop_sim")
+    text = (find_contract("so101").parents[2] / source.robot.urdf).read_text()
+    (tmp_path / "mine.urdf.xacro").write_text(text)
+    contract = load(put("robot/urdf", "mine.urdf.xacro"))
+    assert contract.robot.kinematics_sha256 == source.robot.kinematics_sha256
+    assert contract.sha256 == source.sha256
+    assert contract.chain().names == JOINTS[:5]
+
+
+@pytest.mark.parametrize("damage", ["action", "robot", "observations"])
+def test_a_damaged_embedded_contract_is_refused(damage: str) -> None:
+    content = load_contract("tabletop_sim").to_dict()
+    del content[damage]
+    with pytest.raises(ContractError, match=r"embedded contract.*export the bundle again"):
+        RobotContract.from_dict(content)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        (f"{FRONT}/width", 160, "observation.images.front size: made with 128x128 px"),
+        (
+            "observations/observation.images.wrist",
+            ...,
+            "images.wrist: made with a required sensor",
+        ),
+        ("observations/observation.imu/rate_hz", 200, "imu.rate_hz: made with 100.0"),
+        ("action/joints/gripper/unit", "m", "action.joints.gripper.unit: made with rad"),
+    ],
+)
+def test_a_contract_under_which_features_mean_something_else_is_refused_by_name(
+    load: Callable[..., RobotContract], path: str, value: object, named: str
+) -> None:
+    trained, running = load_contract("tabletop_sim"), load(put(path, value))
+    with pytest.raises(ContractError) as caught:
+        require_compatible(trained, running)
+    assert named in str(caught.value)
+    assert any(d.breaking for d in require_compatible(trained, running, allow_differences=True))
+
+
+def test_joints_in_another_order_are_refused(load: Callable[..., RobotContract]) -> None:
+    def reverse(content: dict[str, Any]) -> None:
+        joints = content["action"]["joints"]
+        content["action"]["joints"] = dict(reversed(joints.items()))
+
+    with pytest.raises(
+        ContractError, match=r"action\.joints: made with shoulder_pan.*has gripper"
+    ):
+        require_compatible(load_contract("tabletop_sim"), load(reverse))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (f"{FRONT}/topic", "/elsewhere"),
+        (f"{FRONT}/encoding", "bgr8"),
+        ("observations/observation.depth.front", ...),
+        (f"{ELBOW}/velocity", 1.0),
+        ("action/command/topic", "/commands"),
+        ("action/workspace", ...),
+    ],
+)
+def test_differences_that_the_translation_absorbs_are_listed_and_allowed(
+    load: Callable[..., RobotContract], path: str, value: object
+) -> None:
+    trained, running = load_contract("tabletop_sim"), load(put(path, value))
+    assert running.sha256 != trained.sha256
+    found = require_compatible(trained, running)
+    assert len(found) == 1
+    assert not found[0].breaking
+
+
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([])
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_value_anywhere_in_the_file_raises_anything_but_a_contract_error(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content = values()
+    node: Any = content
+    while isinstance(node, dict) and node:
+        key = data.draw(st.sampled_from(sorted(node)))
+        if not isinstance(node[key], dict) or data.draw(st.integers(0, 3)) == 0:
+            node[key] = data.draw(LEAVES)
+            break
+        node = node[key]
+    file = tmp_path_factory.mktemp("fuzz") / "arm.yaml"
+    file.write_text(yaml.safe_dump(content))
+    try:
+        load_contract(file)
+    except ContractError as error:
+        assert "arm.yaml" in str(error)  # noqa: PT017 - any outcome but another error is right
