@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,10 +75,6 @@ class LanguageEncoder:
             self._cache.move_to_end(text)
             return tokens
 
-    def count(self, text: str) -> int:
-        """Return how many word pieces `text` has, the two frame tokens included."""
-        return len(self._tokenizer.encode(text).ids)
-
     def _encode(self, text: str) -> LanguageTokens:
         if not text.strip():
             raise InstructionRejected("the instruction is empty")
@@ -99,6 +96,16 @@ class LanguageEncoder:
         features.setflags(write=False)
         mask.setflags(write=False)
         return LanguageTokens(features=features, mask=mask)
+
+
+def token_counter(directory: str | Path) -> Callable[[str], int]:
+    """Return a function that counts a text's word pieces as the bundle's tokenizer cuts them.
+
+    Raises:
+        BundleError: if the tokenizer is missing or unreadable; names it.
+    """
+    tokenizer = _load_tokenizer(Path(directory) / "tokenizer.json")
+    return lambda text: len(tokenizer.encode(text).ids)
 
 
 def _load_tokenizer(path: Path) -> Tokenizer:

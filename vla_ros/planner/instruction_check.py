@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from vla_ros.core.errors import InstructionRejected
 from vla_ros.planner.vocabulary import Evidence, Vocabulary
 
 #: Longest instruction in characters.
 MAX_CHARACTERS = 500
+#: Most word pieces that a policy reads, its two frame tokens included.
+MAX_TOKENS = 32
 #: Longest word that is looked at, in characters; anything longer is noise.
 MAX_WORD = 30
 EXAMPLE = 'For example: "pick up the red cube".'
@@ -22,11 +25,18 @@ class InstructionCheck:
 
     Args:
         vocabulary: The known words; the shipped ones by default.
+        count_tokens: Counts the word pieces of a text as the policy's tokenizer does; without it
+            words and punctuation marks are counted, which is never more than that.
     """
 
-    def __init__(self, vocabulary: Vocabulary | None = None) -> None:
-        """Keep the vocabulary."""
+    def __init__(
+        self,
+        vocabulary: Vocabulary | None = None,
+        count_tokens: Callable[[str], int] | None = None,
+    ) -> None:
+        """Keep the vocabulary and the counter."""
         self._vocabulary = vocabulary or Vocabulary.load()
+        self._count_tokens = count_tokens or _count_words
 
     def accept(self, text: str) -> str:
         """Return `text` with its white space tidied; called before anything else sees it.
@@ -43,6 +53,11 @@ class InstructionCheck:
             raise InstructionRejected(f"the instruction is empty. {EXAMPLE}")
         if not tidy.isprintable():
             raise InstructionRejected("the instruction holds characters that cannot be printed")
+        if (tokens := self._count_tokens(tidy)) > MAX_TOKENS:
+            raise InstructionRejected(
+                f"{_shortened(tidy)}: it has {tokens} word pieces, the policy reads {MAX_TOKENS}; "
+                "say it in fewer words"
+            )
         words = [word for word in re.findall(r"[a-z']+", tidy.lower()) if len(word) <= MAX_WORD]
         if reason := self._fault(words):
             raise InstructionRejected(f"{_shortened(tidy)}: {reason}")
@@ -86,6 +101,11 @@ class InstructionCheck:
             f"Understood are {skills}, with a {shapes} in {colours}, and {containers} to put it "
             f"into. {EXAMPLE}"
         )
+
+
+def _count_words(text: str) -> int:
+    """Return a lower bound of the word pieces of `text`."""
+    return len(re.findall(r"\w+|[^\w\s]", text)) + 2
 
 
 def _shortened(text: str) -> str:
