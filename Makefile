@@ -1,0 +1,42 @@
+# Everything happens in .venv; nothing is installed elsewhere. See docs/how-to/install.md.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := $(PYTHON) tools/setup_env.py --python $(PYTHON)
+
+# Talk ROS 2 to this machine only, unless the caller wants it otherwise.
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+export INSTRUCTION
+
+.DEFAULT_GOAL := setup
+.PHONY: setup setup-run demo lint test test-all clean help
+
+setup: ## Make .venv with everything: running, training and testing
+	@$(SETUP) train test
+
+setup-run: ## Make .venv with what runs only: no torch
+	@$(SETUP)
+
+demo: setup-run ## Do one sentence in simulation: make demo INSTRUCTION="lift the red cube"
+	@$(BIN)/vla_ros demo $${INSTRUCTION:+"$$INSTRUCTION"}
+
+lint: setup ## Check style, types and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## Run the checks and the tests, less those that take long or need a GPU
+	$(BIN)/pytest -m "not slow and not gpu"
+
+test-all: lint ## Run the checks and all tests that need no GPU
+	$(BIN)/pytest -m "not gpu"
+
+clean: ## Remove .venv and what the tools keep; models, recordings and runs stay
+	rm -rf $(VENV) build install log .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache vla_ros.egg-info
+	find vla_ros interfaces launch test tools bench -name __pycache__ -prune -exec rm -rf {} +
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
