@@ -13,11 +13,11 @@ import yaml
 from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
 
-#: Words of at least this many letters are also found with one typing error; those with one letter
-#: less only with two letters swapped, for too many short words differ by one letter.
+#: Words of at least this many letters are also found with one typing error, shorter
+#: ones only with two letters swapped or one doubled: too many of them differ by one letter.
 SHORTEST_FUZZY = 5
 #: Nouns that are everyday words too; they count only after an article or a colour.
-EVERYDAY = frozenset({"can", "box", "square", "tin", "round"})
+EVERYDAY = frozenset({"can"})
 
 _STARTS = ("negations", "affirmed_negations", "questions")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -140,7 +140,9 @@ def _mentions(text: str, words: list[str], phrases: dict[str, str]) -> list[tupl
     long = {phrase for phrase in phrases if len(phrase) >= SHORTEST_FUZZY and " " not in phrase}
     for word in words:
         if len(word) >= SHORTEST_FUZZY - 1 and word not in phrases:
-            meant = (long & _one_error_away(word)) | (phrases.keys() & _swapped(word))
+            meant = (long & _one_error_away(word)) | (
+                phrases.keys() & (_swapped(word) | _undoubled(word))
+            )
             found += [(phrase, phrases[phrase]) for phrase in meant]
     return found
 
@@ -168,6 +170,11 @@ def _one_error_away(word: str) -> set[str]:
     errors |= {a + letter + b[1:] for a, b in cuts if b for letter in _LETTERS}
     errors |= {a + letter + b for a, b in cuts for letter in _LETTERS}
     return errors | _swapped(word)
+
+
+def _undoubled(word: str) -> set[str]:
+    """Return `word` with one letter less wherever two equal ones stand side by side."""
+    return {word[:i] + word[i + 1 :] for i in range(len(word) - 1) if word[i] == word[i + 1]}
 
 
 def _swapped(word: str) -> set[str]:

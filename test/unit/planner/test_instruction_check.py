@@ -1,0 +1,121 @@
+"""Which instructions the planner refuses, and what it says."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vla_ros.core.errors import InstructionRejected
+from vla_ros.planner import InstructionCheck
+from vla_ros.sim.instructions import sample_instruction
+
+CHECK = InstructionCheck()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty"),
+        (" \t\n ", "is empty"),
+        ("x" * 10_000, "has 10000 characters; at most 500 are read"),
+        ("red cube " * 40, "word pieces, the policy reads 32; say it in fewer words"),
+        ("pick up\x00 the red cube", "cannot be printed"),
+        ("make me a coffee", "nothing in it is known here"),
+        ("asdf qwerty", "nothing in it is known here"),
+        ("12345 ???", "nothing in it is known here"),
+        ("hebe den roten Würfel", "nothing in it is known here"),
+        ("can you sing", "nothing in it is known here"),
+        ("pick up the elephant", "it names no object"),
+        ("put it in the bowl", "it names no object"),
+        ("push left", "it names no object"),
+        ("I am feeling blue", "it does not say what to do"),
+        ("open the box", "it does not say what to do"),
+        ("pick up the pink cube", "nothing here is pink"),
+        ("what is the weight of the red cube?", "it asks a question"),
+        ("don't touch the red cube", "it says what not to do"),
+        ("Please do not lift the red cube", "it says what not to do"),
+        ("stop", "it says what not to do"),
+    ],
+)
+def test_an_instruction_nobody_can_act_on_is_refused_with_the_reason(
+    text: str, reason: str
+) -> None:
+    with pytest.raises(InstructionRejected, match=reason):
+        CHECK.accept(text)
+
+
+def test_a_refusal_says_what_would_be_understood() -> None:
+    with pytest.raises(InstructionRejected) as caught:
+        CHECK.accept("fly to the moon")
+
+    for word in ("reach", "stack", "cylinder", "purple", "plate", "pick up the red cube"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pick up the red cube",
+        "yeet the red cube leftwards",
+        "Don't forget to lift the red cube",
+        "pik up the gren blok",
+        "lift something red",
+        "touch the can",
+        "grab the crimson block!",
+        "put the red cube on the white plate",
+        "are you able to make the red cube travel left?",
+    ],
+)
+def test_words_nobody_foresaw_pass_when_they_name_an_object(text: str) -> None:
+    assert CHECK.accept(text) == text
+
+
+def test_white_space_is_tidied() -> None:
+    assert CHECK.accept("  lift\n the \t red cube ") == "lift the red cube"
+
+
+@pytest.mark.parametrize("split", ["train", "phrasing"])
+def test_every_instruction_of_the_core_suite_passes(split: str) -> None:
+    rng = np.random.default_rng(7)
+    tasks: tuple[tuple[str, str | tuple[str, str] | None, str | None], ...] = (
+        ("reach", None, None),
+        ("lift", None, None),
+        ("push", None, "backward"),
+        ("place", "plate", None),
+        ("stack", ("green", "cylinder"), None),
+    )
+    for index in range(1000):
+        skill, target, direction = tasks[index % len(tasks)]
+        text = sample_instruction(rng, skill, ("orange", "cube"), target, direction, split).text
+        assert CHECK.accept(text) == text
+
+
+def test_the_policys_own_counter_of_word_pieces_is_used() -> None:
+    check = InstructionCheck(count_tokens=lambda text: 33)
+
+    with pytest.raises(InstructionRejected, match="it has 33 word pieces"):
+        check.accept("lift the red cube")
+
+
+@given(st.text(max_size=600))
+@settings(max_examples=200, deadline=None)
+def test_any_text_is_accepted_or_refused_quickly_and_never_crashes(text: str) -> None:
+    begin = time.perf_counter()
+    with suppress(InstructionRejected):
+        assert CHECK.accept(text) == " ".join(text.split())
+    assert time.perf_counter() - begin < 1.0
+
+
+def test_the_longest_text_of_long_words_is_judged_within_a_second() -> None:
+    text = " ".join(["abcdefghijklmnopqrstuvwxyzabc"] * 16)
+    begin = time.perf_counter()
+
+    with pytest.raises(InstructionRejected):
+        CHECK.accept(text)
+
+    assert time.perf_counter() - begin < 1.0
