@@ -71,16 +71,18 @@ class GateRig:
         horizon: int = 12,
         stamp_ns: int | None = None,
         step_s: float = 0.05,
+        begin_s: float = 0.0,
     ) -> ActionChunk:
         """Return a chunk.
 
         Args:
-            path: Position in [rad], shape (n,), at a time since the stamp in [s], or one for all.
+            path: Position in [rad], shape (n,), at a time in [s], or one for all times.
             horizon: Number of rows.
             stamp_ns: Stamp in [ns]; None for now.
             step_s: Time between rows in [s].
+            begin_s: Time on the path at the stamp in [s].
         """
-        times = step_s * np.arange(1, horizon + 1)
+        times = begin_s + step_s * np.arange(1, horizon + 1)
         rows = [path(float(t)) if callable(path) else path for t in times]
         return ActionChunk(
             stamp_ns=self.now_ns if stamp_ns is None else stamp_ns,

@@ -13,13 +13,17 @@ from vla_ros.contract import RobotContract
 from vla_ros.core.errors import ChunkRejected
 from vla_ros.core.types import FloatArray
 from vla_ros.safety import GateState
-from vla_ros.testing.gate_rig import GateRig
+from vla_ros.testing.gate_rig import GateRig, Path
 
 PERIOD_NS = 10_000_000
 
 
 def swing(home: FloatArray, amplitude: float, rate: float, t: float) -> FloatArray:
     return np.asarray(home + amplitude * (1.0 - np.cos(rate * t)) * np.array([1, 1, -1, -1, 1, 1]))
+
+
+def approach(home: FloatArray, offset: FloatArray) -> Path:
+    return lambda t: np.asarray(home + offset * (1.0 - np.exp(-3.0 * t)))
 
 
 def test_chunks_that_agree_are_followed_with_less_than_five_milliseconds_of_lag(
@@ -30,11 +34,9 @@ def test_chunks_that_agree_are_followed_with_less_than_five_milliseconds_of_lag(
         t = (arm.now_ns - start_ns) * 1e-9
         if k % 4 == 0:
             made = t - 0.04  # the policy took 40 ms
+            stamp_ns = arm.now_ns - 40_000_000
             arm.accept(
-                arm.chunk(
-                    lambda s, made=made: swing(home, 0.15, 3.0, made + s),
-                    stamp_ns=arm.now_ns - 40_000_000,
-                )
+                arm.chunk(lambda t: swing(home, 0.15, 3.0, t), stamp_ns=stamp_ns, begin_s=made)
             )
         command = arm.tick()
         t = (arm.now_ns - start_ns) * 1e-9
@@ -81,8 +83,7 @@ def test_a_new_chunk_takes_over_without_a_jump_however_much_it_disagrees(
 ) -> None:
     rng = np.random.default_rng(3)
     for _ in range(60):
-        offset = rng.uniform(-0.4, 0.4, 6)
-        arm.accept(arm.chunk(lambda t, offset=offset: home + offset * (1 - np.exp(-3 * t))))
+        arm.accept(arm.chunk(approach(home, rng.uniform(-0.4, 0.4, 6))))
         for _ in range(int(rng.integers(1, 12))):
             arm.tick()
     assert arm.checker.violations == 0
@@ -130,7 +131,7 @@ def test_ticks_that_come_late_or_early_do_not_disturb_the_motion(
     for k in range(200):
         if k % 5 == 0:
             t0 = (arm.now_ns - start_ns) * 1e-9
-            arm.accept(arm.chunk(lambda s, t0=t0: swing(home, 0.1, 3.0, t0 + s)))
+            arm.accept(arm.chunk(lambda t: swing(home, 0.1, 3.0, t), begin_s=t0))
         arm.now_ns = start_ns + k * PERIOD_NS + int(rng.uniform(-3e6, 3e6))
         arm.tick()
     acceleration = np.diff(np.array(arm.trace[50:]), n=2, axis=0) * 1e4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_the_arm_goes_on_when_the_joint_state_comes_back(arm: GateRig, home: Flo
     ],
 )
 def test_a_malformed_chunk_is_rejected_with_the_reason_and_the_old_one_goes_on(
-    arm: GateRig, home: FloatArray, change: dict[str, object], reason: str
+    arm: GateRig, home: FloatArray, change: dict[str, Any], reason: str
 ) -> None:
     moving(arm, home)
     old = arm.gate.chunk

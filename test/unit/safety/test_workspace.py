@@ -39,7 +39,7 @@ def test_a_motion_out_of_the_box_stops_inside_and_names_the_face(
 ) -> None:
     down = np.array([0, 0.6, 0, 0, 0, 0.0])
     for k in range(10):
-        low_arm.accept(low_arm.chunk(lambda t, k=k: home + down * (0.1 * k + t)))
+        low_arm.accept(low_arm.chunk(lambda t: home + down * t, begin_s=0.1 * k))
         command = low_arm.run(0.1)
     assert command.state is GateState.HOLD
     assert command.reason.startswith("workspace: tcp z")
@@ -85,12 +85,12 @@ def test_an_arm_that_starts_outside_may_come_in_but_not_go_further_out(
     start = arm.position
     up = np.array([0, -0.8, 0, 0, 0, 0])
     for k in range(12):
-        arm.accept(arm.chunk(lambda t, k=k: start + up * min(1.0, 0.1 * k + t)))
+        arm.accept(arm.chunk(lambda t: start + up * min(1.0, t), begin_s=0.1 * k))
         arm.run(0.1)
     assert tips(arm)[-1, 2] > floor
     back = arm.position
     for k in range(12):
-        arm.accept(arm.chunk(lambda t, k=k: back - 0.5 * up * (0.1 * k + t)))
+        arm.accept(arm.chunk(lambda t: back - 0.5 * up * t, begin_s=0.1 * k))
         command = arm.run(0.1)
     assert command.reason.startswith("workspace: tcp z")
     assert tips(arm)[-1, 2] >= floor
