@@ -1,0 +1,93 @@
+"""A ROS domain of its own for each test process, node processes, and a robot made of topics."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from vla_ros_interfaces.msg import ActionChunk, GateStatus
+
+from vla_ros.bringup.graph import NodeDescription
+from vla_ros.contract import load_contract
+from vla_ros.ros.qos import command_qos, latched_qos
+from vla_ros.ros.transport import use_shipped_profile
+from vla_ros.testing.listener import Listener
+from vla_ros.testing.node_process import NodeProcess
+from vla_ros.testing.topic_robot import TopicRobot
+
+CONTRACT = "tabletop_sim"
+
+use_shipped_profile()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "test/ros/" in item.path.as_posix():
+            item.add_marker(pytest.mark.ros)
+
+
+@pytest.fixture(scope="session")
+def executor() -> Iterator[SingleThreadedExecutor]:
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    spinning = SingleThreadedExecutor()
+    stopping = threading.Event()
+
+    def spin() -> None:
+        while not stopping.is_set():
+            spinning.spin_once(timeout_sec=0.2)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    yield spinning
+    stopping.set()
+    spinning.wake()
+    thread.join()
+    spinning.shutdown()
+    rclpy.shutdown()
+
+
+@pytest.fixture
+def listener(executor: SingleThreadedExecutor) -> Iterator[Listener]:
+    node = rclpy.create_node("listener")
+    made = Listener(node)
+    made.listen(GateStatus, "/vla/gate/status", latched_qos())
+    made.listen(ActionChunk, "/vla/policy/chunk", command_qos())
+    executor.add_node(node)
+    yield made
+    executor.remove_node(node)
+    node.destroy_node()
+
+
+@pytest.fixture
+def robot(executor: SingleThreadedExecutor) -> Iterator[TopicRobot]:
+    node = rclpy.create_node("robot")
+    made = TopicRobot(node, load_contract(CONTRACT))
+    executor.add_node(node)
+    yield made
+    executor.remove_node(node)
+    node.destroy_node()
+
+
+@pytest.fixture
+def start_node() -> Iterator[Callable[..., NodeProcess]]:
+    """Start node processes with parameters; they are ended with the test."""
+    started: list[NodeProcess] = []
+
+    def start(name: str, **parameters: Any) -> NodeProcess:
+        parameters.setdefault("contract", CONTRACT)
+        started.append(NodeProcess(NodeDescription(name=name, parameters=parameters)))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.end()
