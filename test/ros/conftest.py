@@ -22,7 +22,7 @@ from vla_ros.contract import load_contract
 from vla_ros.ros.qos import command_qos, latched_qos
 from vla_ros.ros.transport import use_shipped_profile
 from vla_ros.testing.listener import Listener
-from vla_ros.testing.node_process import NodeProcess
+from vla_ros.testing.node_process import GraphProcess, NodeProcess
 from vla_ros.testing.topic_robot import TopicRobot
 
 CONTRACT = "tabletop_sim"
@@ -91,3 +91,11 @@ def start_node() -> Iterator[Callable[..., NodeProcess]]:
     yield start
     for process in started:
         process.end()
+
+
+@pytest.fixture(scope="module")
+def graph() -> Iterator[GraphProcess]:
+    """The simulation graph with the swaying policy, shared by the tests of a module."""
+    process = GraphProcess("sim", "--backend", "swaying").wait_ready()
+    yield process
+    assert process.end() == 0, process.output

@@ -44,7 +44,6 @@ class Supervisor:
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._active: set[str] = set()
         self._status = 0
-        self.pids: dict[str, int] = {}
 
     def run(self) -> int:
         """Run until SIGINT or SIGTERM, or until a node cannot go on; return the exit status."""
@@ -98,7 +97,7 @@ class Supervisor:
             start_new_session=True,  # a Ctrl-C comes to the supervisor, which passes it on
         )
         self._processes[item.name] = process
-        self.pids[item.name] = process.pid
+        self._say("", f"{item.name}: process {process.pid}")
         assert process.stdout is not None
         async for line in process.stdout:
             self._hear(item.name, line.decode(errors="replace").rstrip())

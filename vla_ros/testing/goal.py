@@ -1,0 +1,47 @@
+"""Sends goals to `run_instruction` and keeps what comes back, for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.action import ActionClient
+from rclpy.node import Node
+from vla_ros_interfaces.action import RunInstruction
+
+from vla_ros.planner import Outcome
+from vla_ros.testing.waiting import wait_for
+
+ACTION = "/vla/run_instruction"
+
+
+class SentGoal:
+    """One goal on its way; something else spins the node."""
+
+    def __init__(self, node: Node, instruction: str, timeout_s: float = 0.0) -> None:
+        """Send the goal; wait until it is accepted.
+
+        Raises:
+            AssertionError: if there is no planner.
+        """
+        self.feedback: list[Any] = []
+        self._client = ActionClient(node, RunInstruction, ACTION)
+        if not self._client.wait_for_server(20.0):
+            raise AssertionError(f"no planner serves {ACTION}")
+        goal = RunInstruction.Goal(instruction=instruction, timeout_s=timeout_s)
+        sending = self._client.send_goal_async(
+            goal, feedback_callback=lambda message: self.feedback.append(message.feedback)
+        )
+        wait_for(sending.done, "the planner to take the goal")
+        self._handle = sending.result()
+        self._result = self._handle.get_result_async()
+
+    def cancel(self) -> None:
+        """Ask for the goal to be cancelled."""
+        self._handle.cancel_goal_async()
+
+    def wait(self, timeout_s: float = 40.0) -> tuple[Outcome, str]:
+        """Return the outcome and its message."""
+        wait_for(self._result.done, "the result of the goal", timeout_s)
+        result = self._result.result().result
+        self._client.destroy()
+        return Outcome(result.outcome), result.message
