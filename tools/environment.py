@@ -87,10 +87,11 @@ class Environment:
                 raise SetupError(f"this failed, see above:\n  {' '.join(command)}")
 
     def install(self, requirements: list[str], *options: str) -> None:
-        """Install pinned requirements with pip."""
+        """Install pinned requirements with pip; Python compiles what it imports when it does."""
         listing = self._stamps / "requirements.txt"
         listing.write_text("\n".join(requirements) + "\n")
         pip = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        pip.append("--no-compile")
         run([*pip, *options, "-r", str(listing)])
 
     def adapt(self, requirements: list[str]) -> list[str]:

@@ -1,0 +1,99 @@
+"""What pip and colcon install is complete and consistent."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+import vla_ros
+
+ROOT = Path(__file__).resolve().parents[3]
+REQUIREMENTS = ("ros", "run", "train", "test")
+SHIPPED = ("config", "launch", "resource", "urdf", "vla_ros")
+FIND_AN_INSTALLED_FILE = """
+import vla_ros
+from vla_ros.core.resources import resource_path
+print(vla_ros.__file__)
+print(resource_path("config/fastdds.xml"))
+print(resource_path("urdf/so101.urdf.xacro"))
+print(resource_path("launch/sim.launch.py"))
+"""
+
+
+def pins(name: str) -> list[str]:
+    lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_package_descriptions_and_code_agree_on_the_version() -> None:
+    setup = re.search(r'version="([^"]+)"', (ROOT / "setup.py").read_text())
+    described = {
+        ElementTree.parse(path).getroot().findtext("version")
+        for path in (ROOT / "package.xml", ROOT / "interfaces" / "package.xml")
+    }
+    assert setup is not None
+    assert described == {setup[1]} == {vla_ros.__version__}
+
+
+def test_every_interface_file_is_generated() -> None:
+    listed = set(
+        re.findall(r'"(\w+/\w+\.\w+)"', (ROOT / "interfaces" / "CMakeLists.txt").read_text())
+    )
+    files = {
+        path.relative_to(ROOT / "interfaces").as_posix()
+        for kind in ("msg", "srv", "action")
+        for path in (ROOT / "interfaces" / kind).iterdir()
+    }
+    assert listed == files
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_every_requirement_is_pinned(name: str) -> None:
+    assert pins(name)
+    for line in pins(name):
+        assert re.fullmatch(r"[a-zA-Z0-9-]+==[0-9][0-9.a-z]*", line), line
+
+
+def test_no_two_requirement_files_pin_a_package_differently() -> None:
+    seen: dict[str, str] = {}
+    for name in REQUIREMENTS:
+        for package, _, version in (line.lower().partition("==") for line in pins(name)):
+            assert seen.setdefault(package, version) == version, package
+
+
+def test_what_runs_pulls_in_no_training_package() -> None:
+    names = {line.partition("==")[0] for line in [*pins("run"), *pins("ros")]}
+    assert not names & {"torch", "transformers", "mink", "scipy", "onnx", "matplotlib"}
+
+
+def test_an_installed_package_brings_its_files_along(tmp_path: Path) -> None:
+    checkout, target = tmp_path / "checkout", tmp_path / "target"
+    for name in SHIPPED:
+        shutil.copytree(
+            ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__", "*.onnx")
+        )
+    for name in ("setup.py", "setup.cfg", "package.xml", "pyproject.toml"):
+        shutil.copy(ROOT / name, checkout / name)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    options = ["--no-build-isolation", "--no-deps", "--target", str(target), str(checkout)]
+    subprocess.run([*pip, *options], check=True, capture_output=True)
+    found = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(target)!r})\n"
+         + FIND_AN_INSTALLED_FILE],
+        check=True, capture_output=True, text=True, cwd=tmp_path,
+    ).stdout.splitlines()  # fmt: skip
+    assert found == [
+        str(target / "vla_ros" / "__init__.py"),
+        str(target / "share" / "vla_ros" / "config" / "fastdds.xml"),
+        str(target / "share" / "vla_ros" / "urdf" / "so101.urdf.xacro"),
+        str(target / "share" / "vla_ros" / "launch" / "sim.launch.py"),
+    ]
+    index = target / "share" / "ament_index" / "resource_index" / "packages" / "vla_ros"
+    assert index.is_file()
+    assert (target / "vla_ros" / "py.typed").is_file()
