@@ -1,0 +1,1 @@
+"""Fakes that check what they are given, and conformance suites; they ship with the package."""
