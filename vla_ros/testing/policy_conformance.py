@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from vla_ros.contract import FeatureKind, RobotContract
 from vla_ros.core.errors import ObservationError
@@ -68,7 +70,8 @@ class PolicyConformance(ABC):
 
     def test_an_observation_is_not_changed(self, policy: Policy, observation: Observation) -> None:
         """Others, the recorder above all, see the same arrays."""
-        arrays = [*observation.images.values(), *observation.depths.values(), observation.state]
+        arrays: list[NDArray[Any]] = [observation.state]
+        arrays += [*observation.images.values(), *observation.depths.values()]
         before = [array.tobytes() for array in arrays]
         policy.infer(observation)
         assert [array.tobytes() for array in arrays] == before
