@@ -1,0 +1,198 @@
+"""Run a policy bundle with ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from vla_ros.contract.difference import require_compatible
+from vla_ros.contract.specs import RobotContract
+from vla_ros.core.errors import BundleError, ObservationError
+from vla_ros.core.types import ActionChunk, Observation
+from vla_ros.engine.language import LanguageEncoder, LanguageTokens
+from vla_ros.policy.bundle import GRAPH, Bundle
+from vla_ros.policy.configuration import CAMERAS, PolicyConfig
+
+Float32Array = NDArray[np.float32]
+
+#: The velocity that a policy sees is taken over this time [s].
+VELOCITY_SPAN_S = 0.05
+#: A point seen with this confidence is where the thing stands when the instruction comes.
+ANCHOR_CONFIDENCE = 0.5
+
+
+class OnnxPolicy:
+    """A bundle's policy. One instruction at a time; `infer` is not re-entrant."""
+
+    def __init__(
+        self, directory: str | Path, contract: RobotContract | None = None, threads: int = 1
+    ) -> None:
+        """Check and load the bundle.
+
+        Args:
+            directory: The bundle.
+            contract: Of the robot that it will run on; None skips the comparison.
+            threads: Of ONNX Runtime within one inference.
+
+        Raises:
+            BundleError: if a file is missing or corrupted, or ONNX Runtime cannot load the graph.
+            ContractError: if the bundle was trained under a contract that differs; names how.
+        """
+        self._bundle = Bundle.open(directory)
+        if contract is not None:
+            require_compatible(RobotContract.from_dict(self._bundle.contract), contract)
+        self._config = PolicyConfig.from_dict(self._bundle.policy)
+        self._joints = RobotContract.from_dict(self._bundle.contract).limits.names
+        self._language = LanguageEncoder(self._bundle.directory)
+        self._session = _open_session(self._bundle.file(GRAPH), threads)
+        self._instruction = ""
+        self._tokens: LanguageTokens | None = None
+        self._anchor = np.zeros((1, 2, 4), np.float32)
+        self._history: deque[tuple[int, Float32Array]] = deque(maxlen=8)
+        #: Attention over the front and wrist images of the last inference, (queries, 32, 32).
+        self.attention: dict[str, Float32Array] = {}
+        #: Where object and target were seen last, (2, 4): xyz [m] in the base frame, confidence.
+        self.points: Float32Array = np.zeros((2, 4), np.float32)
+
+    @property
+    def name(self) -> str:
+        """Name of the bundle."""
+        return self._bundle.name
+
+    @property
+    def bundle_sha256(self) -> str:
+        """Hash of the bundle's description, and thereby of all its files."""
+        return self._bundle.sha256
+
+    def start(self, instruction: str) -> None:
+        """Take a new instruction; the next observation tells where things stand.
+
+        Raises:
+            InstructionRejected: if the text is empty or too long.
+        """
+        self._tokens = self._language.encode(instruction)
+        self._instruction = instruction
+        self._anchor = np.zeros((1, 2, 4), np.float32)
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """Return the chunk for one observation.
+
+        Raises:
+            ObservationError: if a required feature is missing or malformed; names it.
+            RuntimeError: if `start` has not been called.
+        """
+        if self._tokens is None:
+            raise RuntimeError("OnnxPolicy.start(instruction) has not been called yet")
+        inputs = self._inputs(observation, self._tokens)
+        chunk, progress, points, *attention = self._session.run(None, inputs)
+        unsure = self._anchor[0, :, 3] < ANCHOR_CONFIDENCE
+        if unsure.any() and (points[0, unsure, 3] > self._anchor[0, unsure, 3]).any():
+            self._anchor = np.where(unsure[None, :, None], points, self._anchor)
+            inputs["anchor"] = self._anchor
+            chunk, progress, points, *attention = self._session.run(None, inputs)
+        self.points = points[0]
+        self.attention = {
+            camera: heat[0] for camera, heat in zip(CAMERAS, attention, strict=True)
+        }
+        return ActionChunk(
+            stamp_ns=observation.stamp_ns,
+            step_s=self._config.step_s,
+            joint_names=self._joints,
+            positions=chunk[0].astype(np.float64),
+            progress=float(progress[0]),
+            instruction=self._instruction,
+        )
+
+    def _inputs(
+        self, observation: Observation, tokens: LanguageTokens
+    ) -> dict[str, NDArray[np.generic]]:
+        state = self._state(observation)
+        present = np.ones((1, 5), np.float32)
+        inputs: dict[str, NDArray[np.generic]] = {}
+        for index, camera in enumerate(CAMERAS):
+            size = self._config.cameras[camera]
+            image = observation.images.get(camera)
+            depth = observation.depths.get(camera)
+            shape = (size.height, size.width)
+            present[0, index] = image is not None
+            present[0, 2 + index] = image is not None and depth is not None
+            inputs[f"rgb_{camera}"] = _checked(
+                image, (*shape, 3), np.uint8, f"observation.images.{camera}"
+            )
+            inputs[f"depth_{camera}"] = np.nan_to_num(
+                _checked(depth, shape, np.float32, f"observation.depth.{camera}"),
+                nan=0.0, posinf=0.0, neginf=0.0,
+            )
+        if not present[0, :2].any():
+            raise ObservationError("observation.images", "the policy needs one camera at least")
+        present[0, 4] = observation.imu is not None
+        inputs["imu"] = _checked(
+            observation.imu, (self._config.imu_window, 6), np.float32, "observation.imu"
+        )
+        if not np.isfinite(inputs["imu"]).all():
+            raise ObservationError("observation.imu", "holds NaN or infinity")
+        return inputs | {
+            "state": state,
+            "language": tokens.features[None],
+            "language_mask": tokens.mask[None].astype(np.float32),
+            "anchor": self._anchor,
+            "present": present,
+        }
+
+    def _state(self, observation: Observation) -> Float32Array:
+        """Positions and velocities (1, 2 n), from this observation and the ones before."""
+        positions = np.asarray(observation.state, np.float32)
+        if positions.shape != (self._config.n_joints,) or not np.isfinite(positions).all():
+            raise ObservationError(
+                "observation.state",
+                f"expected {self._config.n_joints} finite positions, got {positions}",
+            )
+        now = observation.stamp_ns
+        past = [entry for entry in self._history if 0.02 <= (now - entry[0]) * 1e-9 <= 0.15]
+        velocity = np.zeros_like(positions)
+        if past:
+            stamp, before = min(
+                past, key=lambda entry: abs((now - entry[0]) * 1e-9 - VELOCITY_SPAN_S)
+            )
+            velocity = (positions - before) / np.float32((now - stamp) * 1e-9)
+        self._history.append((now, positions))
+        return np.concatenate([positions, velocity])[None].astype(np.float32)
+
+
+def open_policy(directory: str, contract: RobotContract, threads: int = 1) -> OnnxPolicy:
+    """Open a bundle for a robot; the entry point of the `onnxruntime` backend."""
+    return OnnxPolicy(directory, contract, threads)
+
+
+def _checked(
+    value: NDArray[np.generic] | None,
+    shape: tuple[int, ...],
+    dtype: type[np.generic],
+    feature: str,
+) -> NDArray[np.generic]:
+    """Return `value` as a batch of one; what is missing is zero, and masked in the network."""
+    if value is None:
+        return np.zeros((1, *shape), dtype)
+    if value.shape != shape or value.dtype != dtype:
+        raise ObservationError(
+            feature,
+            f"expected {np.dtype(dtype).name} of shape {shape}, "
+            f"got {value.dtype} of shape {value.shape}",
+        )
+    return np.ascontiguousarray(value)[None]
+
+
+def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no base class but this
+        raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error

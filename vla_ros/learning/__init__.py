@@ -1,0 +1,1 @@
+"""Learning from demonstrations: rollouts, datasets, training. Needs the training extra (torch, mink)."""

@@ -1,0 +1,122 @@
+"""Collect demonstrations in parallel into shards that a later run can resume from or add to."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vla_ros.learning.rollouts import Disturbance, Driver, Record, run_episode
+from vla_ros.learning.experts import Expert
+from vla_ros.sim.environment import Environment
+from vla_ros.sim.scenes import TEST_SEED, sample_scene
+
+SHARD_EPISODES = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionConfig:
+    """What to collect: `episodes` scenes from `first_seed` on, into `directory`.
+
+    Attributes:
+        directory: Where the shards go.
+        episodes: How many scenes.
+        first_seed: Seed of the first scene; all stay below the test splits' seeds.
+        image_probability: Share of the 20 Hz states that are rendered.
+        disturbance: How hard the experts are disturbed; 1 is about one push each 0.8 s.
+        policy: A bundle that drives instead of the expert (DAgger); None for experts.
+        expert_share: Share of the steps that the expert takes over from the policy.
+    """
+
+    directory: Path
+    episodes: int
+    first_seed: int = 0
+    image_probability: float = 0.3
+    disturbance: float = 1.0
+    policy: Path | None = None
+    expert_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.first_seed < 0 or self.first_seed + self.episodes > TEST_SEED:
+            raise ValueError(
+                f"seeds {self.first_seed} to {self.first_seed + self.episodes} must lie in "
+                f"0 to {TEST_SEED}; the seeds above belong to the test splits"
+            )
+
+
+def collect(config: CollectionConfig, workers: int = 2) -> Iterator[tuple[int, int]]:
+    """Write the missing shards; yield (episodes, successes) of each as it is finished."""
+    config.directory.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (config, seed)
+        for seed in range(
+            config.first_seed, config.first_seed + config.episodes, SHARD_EPISODES
+        )
+        if not shard_path(config.directory, seed).exists()
+    ]
+    if workers <= 1:
+        yield from map(_collect_shard, jobs)
+        return
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap_unordered(_collect_shard, jobs)
+
+
+def shard_path(directory: Path, seed: int) -> Path:
+    """Path of the shard whose first scene has the seed."""
+    return directory / f"shard-{seed:09d}.npz"
+
+
+def _collect_shard(job: tuple[CollectionConfig, int]) -> tuple[int, int]:
+    config, first = job
+    environment, expert = Environment(cameras=()), Expert()
+    rng = np.random.default_rng((first, 11))
+    records = []
+    last = min(first + SHARD_EPISODES, config.first_seed + config.episodes)
+    for seed in range(first, last):
+        scene = sample_scene(seed=seed)
+        driver = _make_driver(config, rng)
+        records.append(
+            run_episode(
+                environment, scene, expert, driver, rng=rng, image_probability=config.image_probability
+            )
+        )
+    environment.close()
+    save_shard(shard_path(config.directory, first), records)
+    return len(records), sum(record.success for record in records)
+
+
+def _make_driver(config: CollectionConfig, rng: np.random.Generator) -> Driver:
+    if config.policy is None:
+        calm = rng.random() < 0.3
+        return Disturbance(rng, 0.0 if calm else config.disturbance)
+    from vla_ros.learning.dagger import LearnerDriver
+
+    return LearnerDriver(config.policy, rng, expert_share=config.expert_share)
+
+
+def save_shard(path: Path, records: Sequence[Record]) -> None:
+    """Write records as one .npz, atomically; rows of all episodes are concatenated."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    lengths = np.array([len(record.states["state"]) for record in records])
+    offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    for key in records[0].meta:
+        arrays[f"meta/{key}"] = np.stack([record.meta[key] for record in records])
+    arrays["meta/success"] = np.array([record.success for record in records])
+    arrays["meta/text"] = np.array([record.texts for record in records])
+    arrays["states/episode"] = np.repeat(np.arange(len(records)), lengths).astype(np.int32)
+    for key in records[0].states:
+        arrays[f"states/{key}"] = np.concatenate([np.stack(r.states[key]) for r in records])
+    with_images = [(r, o) for r, o in zip(records, offsets, strict=True) if r.images]
+    for key in with_images[0][0].images if with_images else ():
+        arrays[f"images/{key}"] = np.concatenate([np.stack(r.images[key]) for r, _ in with_images])
+    if with_images:
+        arrays["images/row"] = np.concatenate(
+            [np.array(r.images["row"], np.int32) + offset for r, offset in with_images]
+        )
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, **arrays)  # type: ignore[arg-type]
+    partial.rename(path)

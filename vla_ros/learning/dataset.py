@@ -1,0 +1,105 @@
+"""Collected shards in memory, and the batches that training draws from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from vla_ros.learning.rollouts import KINDS
+from vla_ros.learning.texts import Meaning
+from vla_ros.sim.scenes import COLOURS, CONTAINERS, DIRECTIONS, SHAPES, SKILLS
+
+Array = NDArray[np.generic]
+
+
+@dataclass(slots=True)
+class Demonstrations:
+    """Episodes, their states and the rendered states' images, as flat arrays.
+
+    `states["episode"]` and `images["row"]` point into `meta` and `states`.
+    """
+
+    meta: dict[str, Array]
+    states: dict[str, Array]
+    images: dict[str, Array]
+
+    @staticmethod
+    def load(directories: Sequence[Path]) -> Demonstrations:
+        """Read every shard of the directories.
+
+        Raises:
+            FileNotFoundError: if a directory holds no shard.
+        """
+        groups: dict[str, dict[str, list[Array]]] = {"meta": {}, "states": {}, "images": {}}
+        episodes = rows = 0
+        for directory in directories:
+            paths = sorted(directory.glob("shard-*.npz"))
+            paths = [path for path in paths if ".partial" not in path.name]
+            if not paths:
+                raise FileNotFoundError(
+                    f"{directory}: holds no shard-*.npz; make some with `vla_ros collect`"
+                )
+            for path in paths:
+                shard = np.load(path)
+                for name in shard.files:
+                    group, key = name.split("/")
+                    value = shard[name]
+                    if name == "states/episode":
+                        value = value + episodes
+                    elif name == "images/row":
+                        value = value + rows
+                    groups[group].setdefault(key, []).append(value)
+                episodes += len(shard["meta/skill"])
+                rows += len(shard["states/episode"])
+        joined = {
+            group: {key: np.concatenate(parts) for key, parts in values.items()}
+            for group, values in groups.items()
+        }
+        return Demonstrations(**joined)
+
+    def pair(self, episode: int, thing: int) -> tuple[str, str]:
+        """Return colour and shape of an object of an episode."""
+        return (
+            COLOURS[int(self.meta["colour"][episode, thing])],
+            KINDS[int(self.meta["kind"][episode, thing])],
+        )
+
+    def meaning(self, episode: int) -> tuple[Meaning, int, int]:
+        """Return what the episode's instruction means, and the indices of object and target."""
+        skill = SKILLS[int(self.meta["skill"][episode])]
+        named, target = int(self.meta["named"][episode]), int(self.meta["target"][episode])
+        goal: str | tuple[str, str] | None = None
+        if skill == "push":
+            goal = list(DIRECTIONS)[int(self.meta["direction"][episode])]
+        elif skill == "place":
+            goal = KINDS[int(self.meta["kind"][episode, target])]
+        elif skill == "stack":
+            goal = self.pair(episode, target)
+        return (skill, self.pair(episode, named), goal), named, target
+
+    def any_meaning(self, rng: Generator, episode: int) -> tuple[Meaning, int, int]:
+        """Draw something else that could be asked for in the episode's scene."""
+        kinds = self.meta["kind"][episode]
+        objects = [i for i in range(len(kinds)) if 0 <= kinds[i] < len(SHAPES)]
+        flat = [i for i in objects if KINDS[kinds[i]] != "ball"]
+        containers = [i for i in range(len(kinds)) if kinds[i] >= len(SHAPES)]
+        named = int(rng.choice(objects))
+        options: list[tuple[str, int]] = [("reach", -1), ("lift", -1), ("push", -1)]
+        options += [("place", int(rng.choice(containers)))] * 3 if containers else []
+        others = [i for i in flat if i != named]
+        if named in flat and others:
+            options += [("stack", int(rng.choice(others)))] * 3
+        skill, target = options[int(rng.integers(len(options)))]
+        goal: str | tuple[str, str] | None = None
+        if skill == "push":
+            goal = str(rng.choice(list(DIRECTIONS)))
+        elif skill == "place":
+            goal = CONTAINERS[kinds[target] - len(SHAPES)]
+        elif skill == "stack":
+            goal = self.pair(episode, target)
+        return (skill, self.pair(episode, named), goal), named, target

@@ -1,0 +1,128 @@
+"""A bank of embedded training sentences, looked up by what they mean."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from vla_ros.core.errors import InstructionRejected
+from vla_ros.engine.language import LanguageEncoder
+from vla_ros.sim.instructions import Instruction, PhrasingBook
+from vla_ros.sim.scenes import (
+    COLOURS,
+    CONTAINERS,
+    DIRECTIONS,
+    HELD_OUT_COMBINATIONS,
+    SHAPES,
+    SKILLS,
+)
+
+#: (skill, object, goal): the goal is a container, a direction, a colour-shape pair or None.
+Meaning = tuple[str, tuple[str, str], str | tuple[str, str] | None]
+
+PAIRS = tuple((c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_COMBINATIONS)
+#: Classes of the auxiliary text targets; the last class of an optional one is "none".
+AUXILIARY = {
+    "skill": 5, "colour": 6, "shape": 3, "target_colour": 7, "target_kind": 6, "direction": 5,
+}
+
+
+class TextBank:
+    """Sentences as token features (N, L, F) float16, masks (N, L), and their classes."""
+
+    def __init__(
+        self, features: NDArray[np.float16], masks: NDArray[np.bool_], labels: NDArray[np.int64],
+        meanings: list[Meaning],
+    ) -> None:
+        """Index the sentences by their meaning."""
+        self.features, self.masks, self.labels = features, masks, labels
+        self._rows: dict[Meaning, list[int]] = defaultdict(list)
+        for row, meaning in enumerate(meanings):
+            self._rows[meaning].append(row)
+
+    def __len__(self) -> int:
+        """Number of sentences."""
+        return len(self.masks)
+
+    def draw(self, rng: Generator, meaning: Meaning) -> int:
+        """Return the row of a random sentence with the meaning."""
+        rows = self._rows[meaning]
+        return rows[int(rng.integers(len(rows)))]
+
+    @staticmethod
+    def build(language: Path, count: int, seed: int = 0, cache: Path | None = None) -> TextBank:
+        """Draw and embed about `count` sentences, or read them from `cache`.
+
+        Args:
+            language: Directory with the language encoder.
+            count: Sentences in all; every meaning gets its share.
+            seed: Of the draw.
+            cache: File to keep them in.
+        """
+        rng = np.random.default_rng((seed, 23))
+        meanings = all_meanings()
+        instructions = []
+        book = PhrasingBook.for_split("train")
+        weights = {skill: sum(m[0] == skill for m in meanings) for skill in SKILLS}
+        for meaning in meanings:
+            skill, named, goal = meaning
+            times = max(4, round(count / len(SKILLS) / weights[skill]))
+            target = goal if skill in ("place", "stack") else None
+            direction = str(goal) if skill == "push" else None
+            instructions += [
+                (book.sample(rng, skill, named, target=target, direction=direction), meaning)
+                for _ in range(times)
+            ]
+        if cache is not None and cache.exists():
+            data = np.load(cache)
+            features, masks, keep = data["features"], data["masks"], data["keep"]
+        else:
+            features, masks, keep = _embed(language, [text.text for text, _ in instructions])
+            if cache is not None:
+                np.savez(cache, features=features, masks=masks, keep=keep)
+        kept = [instructions[row] for row in keep]
+        labels = np.array([_classes(text) for text, _ in kept])
+        return TextBank(features, masks, labels, [meaning for _, meaning in kept])
+
+
+def all_meanings() -> list[Meaning]:
+    """Every meaning a training instruction can have."""
+    flat = [pair for pair in PAIRS if pair[1] != "ball"]
+    meanings: list[Meaning] = [(s, pair, None) for s in ("reach", "lift") for pair in PAIRS]
+    meanings += [("push", pair, direction) for pair in PAIRS for direction in DIRECTIONS]
+    meanings += [("place", pair, container) for pair in PAIRS for container in CONTAINERS]
+    meanings += [("stack", top, base) for top in flat for base in flat if top != base]
+    return meanings
+
+
+def _embed(
+    language: Path, texts: list[str]
+) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.int64]]:
+    encoder = LanguageEncoder(language, cache_size=1)
+    features, masks, keep = [], [], []
+    for row, text in enumerate(texts):
+        try:
+            tokens = encoder.encode(text)
+        except InstructionRejected:  # longer than the policy reads
+            continue
+        features.append(tokens.features.astype(np.float16))
+        masks.append(tokens.mask)
+        keep.append(row)
+    return np.stack(features), np.stack(masks), np.array(keep)
+
+
+def _classes(text: Instruction) -> list[int]:
+    kinds = (*SHAPES, *CONTAINERS)
+    kind = text.container or text.target_shape
+    return [
+        SKILLS.index(text.skill),
+        COLOURS.index(text.colour),
+        SHAPES.index(text.shape),
+        COLOURS.index(text.target_colour) if text.target_colour else len(COLOURS),
+        kinds.index(kind) if kind else len(kinds),
+        list(DIRECTIONS).index(text.direction) if text.direction else len(DIRECTIONS),
+    ]

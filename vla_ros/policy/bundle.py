@@ -1,0 +1,127 @@
+"""A policy on disk: a directory whose every file is named and hashed in `bundle.json`. No torch here.
+
+No pickle is ever read: weights are safetensors, graphs are ONNX.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vla_ros.core.errors import BundleError
+
+DESCRIPTION = "bundle.json"
+WEIGHTS, GRAPH = "policy.safetensors", "policy.onnx"
+LANGUAGE, TOKENIZER = "language.onnx", "tokenizer.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """What `bundle.json` says, with every file's hash checked.
+
+    Attributes:
+        directory: Where the bundle is.
+        name: Of the policy.
+        policy: Its configuration, as `PolicyConfig.to_dict` gives it.
+        contract: The robot contract it was trained under, as plain values.
+        training: What it was trained on, and how.
+        files: SHA-256 by file name.
+    """
+
+    directory: Path
+    name: str
+    policy: dict[str, Any]
+    contract: dict[str, Any]
+    training: dict[str, Any]
+    files: dict[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the description, and thereby of everything in the bundle."""
+        return _sha256(self.directory / DESCRIPTION)
+
+    @staticmethod
+    def open(directory: str | Path) -> Bundle:
+        """Read a bundle and check every file's hash.
+
+        Raises:
+            BundleError: if a file is missing, corrupted or of another format; names it.
+        """
+        folder = Path(directory)
+        description = folder / DESCRIPTION
+        if not description.is_file():
+            raise BundleError(
+                f"{description}: is missing; name a bundle directory such as models/tabletop-small"
+            )
+        try:
+            data = json.loads(description.read_text())
+            bundle = Bundle(
+                directory=folder,
+                name=data["name"],
+                policy=data["policy"],
+                contract=data["contract"],
+                training=data["training"],
+                files=data["files"],
+            )
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise BundleError(f"{description}: is no bundle description: {error!r}") from error
+        if data.get("format") != FORMAT:
+            raise BundleError(
+                f"{description}: has format {data.get('format')}, this version reads {FORMAT}"
+            )
+        for name, expected in bundle.files.items():
+            path = folder / name
+            if not path.is_file():
+                raise BundleError(f"{path}: is missing; get the bundle again")
+            found = _sha256(path)
+            if found != expected:
+                raise BundleError(
+                    f"{path}: is corrupted: SHA-256 {found[:12]}…, bundle.json says "
+                    f"{expected[:12]}…; get the bundle again"
+                )
+        return bundle
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of the bundle's files.
+
+        Raises:
+            BundleError: if the bundle has no such file.
+        """
+        if name not in self.files:
+            raise BundleError(
+                f"{self.directory}: has no {name}; `vla_ros export` makes a bundle that runs"
+            )
+        return self.directory / name
+
+
+def write_description(
+    directory: Path,
+    *,
+    name: str,
+    policy: dict[str, Any],
+    contract: dict[str, Any],
+    training: dict[str, Any],
+    files: tuple[str, ...],
+) -> Bundle:
+    """Hash the files of a directory, write its `bundle.json`, and return the bundle."""
+    data = {
+        "format": FORMAT,
+        "name": name,
+        "policy": policy,
+        "contract": contract,
+        "training": training,
+        "files": {file: _sha256(directory / file) for file in files},
+    }
+    partial = directory / f"{DESCRIPTION}.partial"
+    partial.write_text(json.dumps(data, indent=1) + "\n")
+    partial.rename(directory / DESCRIPTION)
+    return Bundle.open(directory)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

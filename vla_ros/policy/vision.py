@@ -1,0 +1,147 @@
+"""Find what the instruction names in an RGB-D image, and where it is.
+
+A convolutional encoder makes a map of cell embeddings that knows nothing of language. A query from
+the instruction is compared with every cell; the softmax over all cells and a "not here" logit is
+both the attention map that people look at and the weight with which the cells' own estimates of
+the object's centre are averaged. As colour and shape add up in the comparison, a pair that
+training never showed is found by its parts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vla_ros.policy.configuration import CameraGeometry
+
+
+class Sighting(NamedTuple):
+    """Where K queries are seen by one camera.
+
+    `point` (B, K, 3) [m] in the camera's optical frame; `confidence` (B, K), 1 when surely in view;
+    `logits` (B, K, cells + 1), the last one for "not here"; `pixel` (B, K, 2) [px].
+    """
+
+    point: Tensor
+    confidence: Tensor
+    logits: Tensor
+    pixel: Tensor
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions around a skip."""
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x + self.body(x))
+
+
+class KeypointEncoder(nn.Module):
+    """One camera's encoder: RGB-D image and queries in, sightings out.
+
+    The map has 32 x 32 cells. A camera on the hand is read at half resolution, as what it has to
+    find is near.
+    """
+
+    CELLS = 32
+
+    rays: Tensor
+    centres: Tensor
+
+    def __init__(self, camera: CameraGeometry, width: int, query_width: int) -> None:
+        """Build the encoder for one camera's geometry."""
+        super().__init__()
+        self._reduce = 2 if camera.on_hand else 1
+        first = nn.Conv2d(7, 24, 5, stride=2, padding=2, bias=False)
+        second_stride = 1 if camera.on_hand else 2
+        self.trunk = nn.Sequential(
+            first,
+            nn.BatchNorm2d(24),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(24, 32, 3, padding=1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32, width, 3, stride=second_stride, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            _Residual(width, 1),
+            _Residual(width, 2),
+        )
+        self.embed = nn.Conv2d(width, width, 1)
+        #: offset of the centre from the cell (u, v) [cells], depth behind the surface, depth alone
+        self.geometry = nn.Conv2d(width, 4, 1)
+        self.query = nn.Sequential(
+            nn.Linear(query_width, query_width), nn.GELU(), nn.Linear(query_width, width + 1)
+        )
+        self.nowhere = nn.Linear(query_width, 1)
+        self._camera = camera
+        stride = camera.width / self.CELLS
+        axis = (torch.arange(self.CELLS) + 0.5) * stride - 0.5
+        v, u = torch.meshgrid(axis, axis, indexing="ij")
+        self.register_buffer("centres", torch.stack([u, v]).flatten(1), persistent=False)
+        self._stride = stride
+        pixels = torch.arange(camera.width, dtype=torch.float32)
+        y, x = torch.meshgrid(pixels, pixels, indexing="ij")
+        rays = torch.stack([(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy])
+        self.register_buffer("rays", rays, persistent=False)
+
+    def features(
+        self, rgb: Tensor, depth: Tensor, up: Tensor, height: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the cells' features (B, C, 32, 32) and depth (B, 1, 32, 32) [m], 0 = unknown.
+
+        Args:
+            rgb: (B, H, W, 3), 0 to 255.
+            depth: (B, H, W) [m], 0 = hole.
+            up: The third row of T_base_optical's rotation (B, 3): how height grows along each axis.
+            height: Of the camera above the base (B,) [m].
+        """
+        colour = rgb.permute(0, 3, 1, 2).float() * (2.0 / 255.0) - 1.0
+        depth = depth[:, None]
+        known = (depth > 0.01).float()
+        depth = depth * known
+        slope = up[:, 0, None, None] * self.rays[0] + up[:, 1, None, None] * self.rays[1]
+        above = (slope + up[:, 2, None, None])[:, None] * depth + height[:, None, None, None]
+        above = (above.clamp(-0.1, 0.3) * known) * 8.0
+        place = self.rays.expand(rgb.shape[0], -1, -1, -1)
+        stack = torch.cat([colour, above, known, place], 1)  # (B, 7, H, W)
+        if self._reduce > 1:
+            stack = functional.avg_pool2d(stack, self._reduce)
+        block = int(self._stride)
+        area = functional.avg_pool2d(known, block)
+        cell_depth = functional.avg_pool2d(depth, block) / area.clamp(min=1e-3)
+        return self.trunk(stack), cell_depth * (area > 0.05).float()
+
+    def forward(self, features: Tensor, cell_depth: Tensor, queries: Tensor) -> Sighting:
+        """Return the sightings of queries (B, K, Q) in the cells' features."""
+        cells = self.embed(features).float().flatten(2)  # (B, C, N)
+        query = self.query(queries)
+        logits = query[..., :-1] @ cells * cells.shape[1] ** -0.5 + query[..., -1:]  # (B, K, N)
+        logits = torch.cat([logits, self.nowhere(queries)], -1)
+        weights = functional.softmax(logits, -1)
+        confidence = 1.0 - weights[..., -1]
+        weights = weights[..., :-1] / confidence[..., None].clamp(min=1e-4)
+        offset, behind, alone = self.geometry(features).float().flatten(2).split([2, 1, 1], 1)
+        surface = cell_depth.flatten(2)
+        seen = (surface > 0).float()
+        depth = seen * (surface + 0.1 * behind) + (1 - seen) * (0.5 + 0.3 * alone)
+        pixel = self.centres + offset * self._stride  # (B, 2, N)
+        estimate = torch.cat([pixel, depth], 1)  # (B, 3, N)
+        u, v, z = (weights @ estimate.transpose(1, 2)).unbind(-1)  # (B, K)
+        camera = self._camera
+        point = torch.stack(
+            [(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z], -1
+        )
+        return Sighting(point, confidence, logits, torch.stack([u, v], -1))

@@ -1,0 +1,160 @@
+"""The tabletop as an environment: the same gate, limits and timing as on a robot, in simulated time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_ros.contract.loading import load_contract
+from vla_ros.contract.specs import RobotContract
+from vla_ros.core.errors import ChunkRejected
+from vla_ros.core.types import ActionChunk, Observation
+from vla_ros.safety.gate import Gate
+from vla_ros.safety.gate_config import GateConfig
+from vla_ros.safety.limit_checker import LimitChecker, Violation
+from vla_ros.sim.model import CAMERAS, JOINTS
+from vla_ros.sim.scenes import Scene
+from vla_ros.sim.tabletop import CONTROL_STEP_S, IMAGE_SIZE, IMU_WINDOW, Tabletop
+from vla_ros.sim.tasks import Score
+
+#: Between two observations [s].
+STEP_S = 0.05
+#: Shortest fade between two chunks [s]; longer ones let outdated plans live on.
+BLEND_S = 0.04
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArraySpec:
+    """Shape, type and unit of an array."""
+
+    shape: tuple[int, ...]
+    dtype: type[np.generic]
+    unit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeStep:
+    """What `reset` and `step` return.
+
+    Attributes:
+        observation: What the robot senses.
+        score: Of the task so far; success and violation are latched.
+        violations: Limits that a command of this step broke; always empty, or the gate is wrong.
+        rejected: Why the gate refused the chunk; "" if it took it.
+    """
+
+    observation: Observation
+    score: Score
+    violations: tuple[Violation, ...] = ()
+    rejected: str = ""
+
+
+class Environment:
+    """Four methods in the manner of dm_env: `reset`, `step`, `observation_spec`, `action_spec`.
+
+    A step takes a chunk and lasts 50 ms: five ticks of the gate at 100 Hz.
+    """
+
+    def __init__(
+        self,
+        contract: RobotContract | None = None,
+        *,
+        noisy: bool = True,
+        cameras: tuple[str, ...] = CAMERAS,
+    ) -> None:
+        """Make an environment.
+
+        Args:
+            contract: Whose limits and workspace the gate keeps; None for `tabletop_sim`.
+            noisy: Whether sensors are as imperfect as real ones.
+            cameras: Which cameras are rendered.
+        """
+        self.table = Tabletop(noisy=noisy)
+        self.contract = contract or load_contract("tabletop_sim")
+        self._cameras = cameras
+
+    def reset(self, scene: Scene) -> TimeStep:
+        """Begin an episode in a scene."""
+        self.table.reset(scene)
+        self._gate = make_gate(self.contract)
+        self._gate.reset(self.table.joint_positions)
+        self._checker = LimitChecker(self._gate.limits, CONTROL_STEP_S)
+        self._checker.observe(self.table.joint_positions)
+        return TimeStep(observation=self._observe(), score=self.table.score())
+
+    def step(self, chunk: ActionChunk | None) -> TimeStep:
+        """Hand the gate a chunk (or none) and let 50 ms pass."""
+        gate, table = self._gate, self.table
+        rejected = ""
+        violations: list[Violation] = []
+        for tick in range(round(STEP_S / CONTROL_STEP_S)):
+            now_ns = self.now_ns
+            if tick == 0 and chunk is not None:
+                try:
+                    gate.accept(chunk, now_ns)
+                except ChunkRejected as error:
+                    rejected = str(error)
+            command = gate.tick(now_ns, table.joint_positions)
+            if command.positions is not None:
+                violations += self._checker.observe(command.positions)
+                table.step(command.positions)
+            else:
+                table.step(table.command)
+        return TimeStep(
+            observation=self._observe(),
+            score=table.score(),
+            violations=tuple(violations),
+            rejected=rejected,
+        )
+
+    @property
+    def now_ns(self) -> int:
+        """Simulated time [ns]."""
+        return 1_000_000_000 + round(self.table.time_s * 1e9)
+
+    def observation_spec(self) -> dict[str, ArraySpec]:
+        """Return what an observation holds, by feature name."""
+        image, depth = (IMAGE_SIZE, IMAGE_SIZE, 3), (IMAGE_SIZE, IMAGE_SIZE)
+        spec = {
+            f"observation.images.{camera}": ArraySpec(shape=image, dtype=np.uint8, unit="RGB")
+            for camera in self._cameras
+        }
+        spec |= {
+            f"observation.depth.{camera}": ArraySpec(shape=depth, dtype=np.float32, unit="m")
+            for camera in self._cameras
+        }
+        spec["observation.imu"] = ArraySpec(
+            shape=(IMU_WINDOW, 6), dtype=np.float32, unit="rad/s, m/s^2"
+        )
+        spec["observation.state"] = ArraySpec(shape=(len(JOINTS),), dtype=np.float32, unit="rad")
+        return spec
+
+    def action_spec(self) -> ArraySpec:
+        """Return what a chunk's rows hold; their number is the policy's."""
+        return ArraySpec(shape=(-1, len(JOINTS)), dtype=np.float64, unit="rad")
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self.table.close()
+
+    def _observe(self) -> Observation:
+        rendered = {camera: self.table.render(camera) for camera in self._cameras}
+        return Observation(
+            stamp_ns=self.now_ns,
+            state=self.table.joint_positions.astype(np.float32),
+            images={camera: rgb for camera, (rgb, _) in rendered.items()},
+            depths={camera: depth for camera, (_, depth) in rendered.items()},
+            imu=self.table.imu_window(),
+        )
+
+
+def make_gate(contract: RobotContract) -> Gate:
+    """Return a gate with the contract's limits and workspace."""
+    return Gate(
+        contract.limits,
+        workspace=contract.workspace,
+        chain=contract.chain(),
+        dt_s=contract.control_period_s,
+        config=GateConfig(blend_s=BLEND_S),
+    )
