@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from rclpy.action import ActionClient
@@ -12,6 +13,8 @@ from vla_ros.planner import Outcome
 from vla_ros.testing.waiting import wait_for
 
 ACTION = "/vla/run_instruction"
+#: How long to wait for an answer, and how often to ask.
+ANSWER_S, TRIES = 4.0, 5
 
 
 class SentGoal:
@@ -28,12 +31,19 @@ class SentGoal:
         if not self._client.wait_for_server(20.0):
             raise AssertionError(f"no planner serves {ACTION}")
         goal = RunInstruction.Goal(instruction=instruction, timeout_s=timeout_s)
-        sending = self._client.send_goal_async(
-            goal, feedback_callback=lambda message: self.feedback.append(message.feedback)
-        )
-        wait_for(sending.done, "the planner to take the goal")
-        self._handle = sending.result()
+        self._handle = self._send(goal)
         self._result = self._handle.get_result_async()
+
+    def _send(self, goal: Any) -> Any:
+        """Send the goal until it is answered: a killed planner is seen for a while yet."""
+        for _ in range(TRIES):
+            sending = self._client.send_goal_async(
+                goal, feedback_callback=lambda message: self.feedback.append(message.feedback)
+            )
+            with contextlib.suppress(AssertionError):
+                wait_for(sending.done, "the planner to take the goal", ANSWER_S)
+                return sending.result()
+        raise AssertionError(f"{ACTION} does not answer")
 
     def cancel(self) -> None:
         """Ask for the goal to be cancelled."""
