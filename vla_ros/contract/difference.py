@@ -118,6 +118,7 @@ def _action_differences(
         trained.robot.kinematics_sha256 != running.robot.kinematics_sha256,
     )
     yield from _differ("action.control_rate_hz", ours.control_rate_hz, theirs.control_rate_hz)
+    yield from _differ("action.blend_s", ours.blend_s, theirs.blend_s)
     yield from _differ("action.workspace", ours.workspace, theirs.workspace)
     for name in ("topic", "type"):
         yield from _differ(

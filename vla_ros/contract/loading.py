@@ -191,6 +191,7 @@ def _read_action(section: Section) -> ActionSpec:
         command=command_spec,
         joint_specs=joint_specs,
         workspace=workspace,
+        blend_s=section.number("blend_s", above=0.0, default=0.1),
     )
     section.finish()
     return action

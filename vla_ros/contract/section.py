@@ -96,6 +96,7 @@ class Section:
     def number(self, key: str, *, above: float = -math.inf, default: float | None = None) -> float:
         """Return a finite number greater than `above`; `default` if the key is not there."""
         wanted = "a number" if above == -math.inf else f"a number above {above:g}"
+        self._asked.add(key)
         if default is not None and key not in self._values:
             return default
         value = self._value(key, wanted)
@@ -112,6 +113,7 @@ class Section:
 
     def flag(self, key: str, default: bool) -> bool:
         """Return true or false; `default` if the key is not there."""
+        self._asked.add(key)
         if key not in self._values:
             return default
         value = self._value(key, "true or false")
@@ -130,7 +132,8 @@ class Section:
         return low, high
 
     def has(self, key: str) -> bool:
-        """Return whether the key is there."""
+        """Return whether an optional key is there."""
+        self._asked.add(key)
         return key in self._values
 
     def finish(self) -> None:

@@ -105,12 +105,14 @@ class ActionSpec:
         command: Where they go.
         joint_specs: The joints in the order of commands, features and chunks.
         workspace: Where the tip frame may be in the base link's frame; None for anywhere.
+        blend_s: Shortest fade from one chunk into the next in [s].
     """
 
     control_rate_hz: float
     command: CommandSpec
     joint_specs: tuple[JointSpec, ...]
     workspace: WorkspaceBox | None = None
+    blend_s: float = 0.1
 
     @property
     def joints(self) -> tuple[str, ...]:
@@ -188,6 +190,11 @@ class RobotContract:
     def control_period_s(self) -> float:
         """Time between two commands in [s]."""
         return 1.0 / self.action.control_rate_hz
+
+    @property
+    def blend_s(self) -> float:
+        """Shortest fade from one chunk into the next in [s]."""
+        return self.action.blend_s
 
     @property
     def max_state_age_s(self) -> float:

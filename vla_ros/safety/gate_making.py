@@ -30,6 +30,11 @@ class GuardedRobot(Protocol):
         ...
 
     @property
+    def blend_s(self) -> float:
+        """Shortest fade from one chunk into the next in [s]."""
+        ...
+
+    @property
     def max_state_age_s(self) -> float:
         """Oldest joint state that still counts in [s]."""
         ...
@@ -48,12 +53,13 @@ def make_gate(robot: GuardedRobot, config: GateConfig | None = None) -> Gate:
     """Return a gate for `robot`, which does not know yet where the robot is.
 
     Args:
-        robot: For example a `RobotContract`. The age of joint states and the following error are
-            the robot's, whatever `config` says.
+        robot: For example a `RobotContract`. Blending, the age of joint states and the following
+            error are the robot's, whatever `config` says.
         config: Other tolerances.
     """
     config = replace(
         config or GateConfig(),
+        blend_s=robot.blend_s,
         max_state_age_s=robot.max_state_age_s,
         following_error_rad=robot.following_error_rad,
     )

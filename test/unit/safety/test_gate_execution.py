@@ -135,7 +135,7 @@ def test_ticks_that_come_late_or_early_do_not_disturb_the_motion(
         arm.now_ns = start_ns + k * PERIOD_NS + int(rng.uniform(-3e6, 3e6))
         arm.tick()
     acceleration = np.diff(np.array(arm.trace[50:]), n=2, axis=0) * 1e4
-    assert np.abs(acceleration).max() < 4.0  # the swing itself reaches 0.9 rad/s^2
+    assert np.abs(acceleration).max() < 8.0  # of 20 allowed; the swing itself reaches 0.9
 
 
 def test_a_chunk_with_its_joints_in_another_order_is_put_in_order(
