@@ -109,6 +109,12 @@ class Environment:
             for name, line in zip(names, requirements, strict=True)
         ]
 
+    def start_with(self, module: str, source: str) -> None:
+        """Have each start of the environment's Python import a module with this source."""
+        (site_packages,) = self.prefix.glob("lib/python3*/site-packages")
+        (site_packages / f"{module}.py").write_text(source)
+        (site_packages / f"{module}.pth").write_text(f"import {module}\n")
+
     @contextlib.contextmanager
     def _stamped(self, name: str, made_from: object) -> Iterator[bool]:
         """Yield whether the step is stale; stamp it when the body ends well."""

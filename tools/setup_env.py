@@ -70,6 +70,11 @@ def make_environment(prefix: Path, python: str, extras: list[str]) -> None:
             pins = [*environment.adapt(read_requirements(extra)), *numpy]
             environment.step(extra, pins, functools.partial(environment.install, pins, *INDEX))
     install_vla_ros(environment)
+    if ros:
+        source = (ROOT / "tools" / "library_path.py").read_text()
+        environment.step(
+            "library path", source, lambda: environment.start_with("vla_ros_library_path", source)
+        )
     environment.step("rendering", packages, lambda: check_rendering(environment))
 
 
