@@ -80,14 +80,21 @@ def _run_quietly(command: list[str], environment: dict[str, str]) -> None:
         raise subprocess.CalledProcessError(done.returncode, command)
 
 
-def main() -> None:
-    """Build the interfaces next to this folder into the environment this Python belongs to."""
+def main() -> int:
+    """Build the interfaces next to this folder into the environment this Python belongs to.
+
+    Returns:
+        The exit status.
+    """
     prefix = Path(sys.prefix)
-    mended = mend_exported_cmake(prefix)
-    print(f"mended {mended} exported CMake files", flush=True)
-    build_interfaces(Path(__file__).resolve().parents[1] / "interfaces", prefix)
-    print(f"vla_ros_interfaces installed into {prefix}", flush=True)
+    mend_exported_cmake(prefix)
+    try:
+        build_interfaces(Path(__file__).resolve().parents[1] / "interfaces", prefix)
+    except subprocess.CalledProcessError as error:
+        print(f"vla_ros_interfaces was not built: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
