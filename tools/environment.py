@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -140,10 +141,12 @@ def _digest(made_from: object) -> str:
 
 
 def run(command: list[str]) -> None:
-    """Run `command`.
+    """Run `command` without the packages that `PYTHONPATH` adds: pip would build with them.
 
     Raises:
         SetupError: if it fails; it has said why.
     """
-    if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode != 0:
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, env=variables, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
         raise SetupError(f"this failed, see above:\n  {' '.join(command)}")
