@@ -288,12 +288,10 @@ class Gate:
                 self._filter.stopping_point(), self.config.blend_s, self.dt_s, self.limits
             )
             self._reference.fade_in(path, now_ns - round(self.dt_s * 1e9))
-        target, before, earlier = self._reference.sample(now_ns)
-        velocity = (target - before) / self.dt_s
-        acceleration = (target - 2.0 * before + earlier) / self.dt_s**2
-        accelerations = self._filter.wishes(target, velocity, acceleration)
+        samples = self._reference.sample(now_ns)
+        accelerations = self._filter.wishes(samples)
         if guard is not None:
-            fault = guard.fault_of_step(self._filter.motions, accelerations, target)
+            fault = guard.fault_of_step(self._filter.motions, accelerations, samples[0])
             if fault:
                 self._blocked = f"workspace: {fault}"
                 self._hold()

@@ -57,7 +57,6 @@ class MotionFilter:
         self._position_gain = 1.0 - exp(-POSITION_GAIN_HZ * dt_s)
         self._velocity_gain = 1.0 - exp(-VELOCITY_GAIN_HZ * dt_s)
         self.longest_stop = max(motion.longest_stop for motion in self._motions)
-        self._zeros = [0.0] * limits.size
         self._shape = (limits.size,)
 
     @property
@@ -119,7 +118,13 @@ class MotionFilter:
         Raises:
             NonFiniteCommand: if a value is NaN or infinite; names the joint. Nothing has moved.
         """
-        return self.advance(self.wishes(target, velocity, acceleration))
+        self._check(target, "target")
+        self._check(velocity, "velocity of the target")
+        self._check(acceleration, "acceleration of the target")
+        travelled = np.zeros_like(target) if velocity is None else velocity * self.dt_s
+        change = 0.0 if acceleration is None else acceleration * self.dt_s**2
+        samples = np.array([target, target - travelled, target - 2.0 * travelled + change])
+        return self.advance(self.wishes(samples))
 
     def brake(self) -> FloatArray:
         """Advance one period of the fastest stop without reversal; return the command [rad]."""
@@ -136,35 +141,28 @@ class MotionFilter:
         """Return where `brake` would bring the joints to rest, in [rad], shape (n,)."""
         return np.array([m.braking_path(m.brake())[-1] for m in self._motions]) / UNITS_PER_RAD
 
-    def wishes(
-        self,
-        target: FloatArray,
-        velocity: FloatArray | None = None,
-        acceleration: FloatArray | None = None,
-    ) -> list[int]:
-        """Return the allowed acceleration of each joint towards `target`, without moving yet.
+    def wishes(self, samples: FloatArray) -> list[int]:
+        """Return the allowed acceleration of each joint towards a target, without moving yet.
 
-        Takes what `step` takes; the result, in units per period^2, is for `advance`.
+        Args:
+            samples: Where the target is after this period, was after the last one, and the one
+                before that, in [rad], shape (3, n).
+
+        Returns:
+            In units per period^2, for `advance`.
+
+        Raises:
+            NonFiniteCommand: if a value is NaN or infinite; names the joint.
         """
-        if target.shape != self._shape:
-            self._check(target, "target")
-        unit = UNITS_PER_RAD
-        targets = (target * unit).tolist()
-        velocities = self._zeros if velocity is None else (velocity * (self.dt_s * unit)).tolist()
-        changes = (
-            self._zeros
-            if acceleration is None
-            else (acceleration * (self.dt_s**2 * unit)).tolist()
-        )
+        now, before, earlier = (samples * UNITS_PER_RAD).tolist()
         # NaN and infinity survive sums: one comparison in the usual case, a named joint otherwise
-        if not abs(sum(targets) + sum(velocities) + sum(changes)) < _PLAUSIBLE_SUM:
-            self._check(target, "target")
-            self._check(velocity, "velocity of the target")
-            self._check(acceleration, "acceleration of the target")
+        if not abs(sum(now) + sum(before) + sum(earlier)) < _PLAUSIBLE_SUM:
+            for row in samples:
+                self._check(row, "target")
         limited = False
         result = []
-        for motion, p, v, a in zip(self._motions, targets, velocities, changes, strict=True):
-            wish = self._wish(motion, p, v, a)
+        for motion, p, p1, p2 in zip(self._motions, now, before, earlier, strict=True):
+            wish = self._wish(motion, p, p - p1, p - 2.0 * p1 + p2)
             allowed = motion.allowed(wish)
             limited = limited or allowed != wish
             result.append(allowed)
