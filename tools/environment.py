@@ -47,8 +47,8 @@ class Environment:
                 made_for, _, place = stamp.read_text().partition("\n")
             if made_for != kind:
                 raise SetupError(
-                    f"{self.prefix} was made for {made_for}, and this shell has {kind}: the two "
-                    "never mix.\nRemove it with `make clean`, or use a shell like the first."
+                    f"{self.prefix} was made with {made_for}, and this shell asks for {kind}: the "
+                    "two never mix.\nRemove it with `make clean`, or use a shell like the first."
                 )
             if place != str(self.prefix):  # the checkout was moved, and scripts name the old place
                 stamp.unlink()

@@ -94,7 +94,7 @@ def test_an_environment_for_another_ros_is_not_mixed(tmp_path: Path) -> None:
     prefix = tmp_path / ".venv"
     Environment(prefix, None).create(sys.executable)
     Environment(prefix, None).create(sys.executable)
-    with pytest.raises(SetupError, match=r"made for the ROS 2 wheels.*has ROS 2 jazzy"):
+    with pytest.raises(SetupError, match=r"made with the ROS 2 wheels.*asks for ROS 2 jazzy"):
         Environment(prefix, JAZZY).create(sys.executable)
 
 
