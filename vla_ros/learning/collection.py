@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from vla_ros.engine.language import LanguageEncoder
+from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.learning.dagger import BundleDriver, ImaginingDriver
+from vla_ros.learning.training import policy_from_checkpoint
 from vla_ros.learning.rollouts import Disturbance, Driver, Record, run_episode
 from vla_ros.learning.experts import Expert
 from vla_ros.sim.environment import Environment
-from vla_ros.sim.scenes import TEST_SEED, sample_scene
+from vla_ros.sim.scenes import TEST_SEED, Scene, sample_scene
 
 SHARD_EPISODES = 25
 
@@ -28,7 +33,9 @@ class CollectionConfig:
         first_seed: Seed of the first scene; all stay below the test splits' seeds.
         image_probability: Share of the 20 Hz states that are rendered.
         disturbance: How hard the experts are disturbed; 1 is about one push each 0.8 s.
-        policy: A bundle that drives instead of the expert (DAgger); None for experts.
+        policy: What drives instead of the expert (DAgger): a bundle, from rendered images, or a
+            training checkpoint, from imagined sightings; None for experts.
+        language: Directory of the language encoder; needed with a checkpoint.
         expert_share: Share of the steps that the expert takes over from the policy.
     """
 
@@ -38,6 +45,7 @@ class CollectionConfig:
     image_probability: float = 0.3
     disturbance: float = 1.0
     policy: Path | None = None
+    language: Path | None = None
     expert_share: float = 0.2
 
     def __post_init__(self) -> None:
@@ -74,11 +82,12 @@ def _collect_shard(job: tuple[CollectionConfig, int]) -> tuple[int, int]:
     config, first = job
     environment, expert = Environment(cameras=()), Expert()
     rng = np.random.default_rng((first, 11))
+    drivers = _Drivers(config, rng)
     records = []
     last = min(first + SHARD_EPISODES, config.first_seed + config.episodes)
     for seed in range(first, last):
         scene = sample_scene(seed=seed)
-        driver = _make_driver(config, rng)
+        driver = drivers(scene)
         records.append(
             run_episode(
                 environment, scene, expert, driver, rng=rng, image_probability=config.image_probability
@@ -89,13 +98,44 @@ def _collect_shard(job: tuple[CollectionConfig, int]) -> tuple[int, int]:
     return len(records), sum(record.success for record in records)
 
 
-def _make_driver(config: CollectionConfig, rng: np.random.Generator) -> Driver:
-    if config.policy is None:
-        calm = rng.random() < 0.3
-        return Disturbance(rng, 0.0 if calm else config.disturbance)
-    from vla_ros.learning.dagger import LearnerDriver
+class _Drivers:
+    """Makes a driver per episode; what is loaded is loaded once per worker's shard."""
 
-    return LearnerDriver(config.policy, rng, expert_share=config.expert_share)
+    def __init__(self, config: CollectionConfig, rng: np.random.Generator) -> None:
+        self._config, self._rng = config, rng
+        self._make: Callable[[Scene], Driver] = self._disturbed
+        if config.policy is not None:
+            torch.set_num_threads(1)
+            imagining = config.policy.suffix == ".pt"
+            self._make = self._imagining() if imagining else self._rendering()
+
+    def __call__(self, scene: Scene) -> Driver:
+        return self._make(scene)
+
+    def _disturbed(self, scene: Scene) -> Driver:
+        calm = self._rng.random() < 0.3
+        return Disturbance(self._rng, 0.0 if calm else self._config.disturbance)
+
+    def _rendering(self) -> Callable[[Scene], Driver]:
+        assert self._config.policy is not None
+        policy = OnnxPolicy(self._config.policy)
+        return lambda _: BundleDriver(policy, self._rng, self._config.expert_share)
+
+    def _imagining(self) -> Callable[[Scene], Driver]:
+        assert self._config.policy is not None and self._config.language is not None
+        policy = policy_from_checkpoint(self._config.policy)
+        language = LanguageEncoder(self._config.language)
+
+        def make(scene: Scene) -> Driver:
+            tokens = language.encode(scene.text)
+            with torch.no_grad():
+                slots = policy.language(
+                    torch.from_numpy(tokens.features.copy())[None],
+                    torch.from_numpy(tokens.mask.copy())[None].float(),
+                )
+            return ImaginingDriver(policy, slots, self._rng, self._config.expert_share)
+
+        return make
 
 
 def save_shard(path: Path, records: Sequence[Record]) -> None:

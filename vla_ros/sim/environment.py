@@ -10,8 +10,7 @@ from vla_ros.contract.loading import load_contract
 from vla_ros.contract.specs import RobotContract
 from vla_ros.core.errors import ChunkRejected
 from vla_ros.core.types import ActionChunk, Observation
-from vla_ros.safety.gate import Gate
-from vla_ros.safety.gate_config import GateConfig
+from vla_ros.safety.gate_making import make_gate
 from vla_ros.safety.limit_checker import LimitChecker, Violation
 from vla_ros.sim.model import CAMERAS, JOINTS
 from vla_ros.sim.scenes import Scene
@@ -20,8 +19,6 @@ from vla_ros.sim.tasks import Score
 
 #: Between two observations [s].
 STEP_S = 0.05
-#: Shortest fade between two chunks [s]; longer ones let outdated plans live on.
-BLEND_S = 0.04
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,13 +145,3 @@ class Environment:
             imu=self.table.imu_window(),
         )
 
-
-def make_gate(contract: RobotContract) -> Gate:
-    """Return a gate with the contract's limits and workspace."""
-    return Gate(
-        contract.limits,
-        workspace=contract.workspace,
-        chain=contract.chain(),
-        dt_s=contract.control_period_s,
-        config=GateConfig(blend_s=BLEND_S),
-    )
