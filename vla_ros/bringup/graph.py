@@ -61,25 +61,18 @@ class NodeDescription:
         name: Node name; the process is `python -m vla_ros.nodes.<name>`.
         parameters: ROS parameters.
         environment: Variables that differ from the parent's.
-        nice: Priority given away, so that the gate finds a free core.
         restart: What happens when it ends by itself.
     """
 
     name: str
     parameters: Mapping[str, Value]
     environment: Mapping[str, str] = field(default_factory=lambda: ONE_THREAD)
-    nice: int = 0
     restart: RestartPolicy = field(default_factory=RestartPolicy)
 
     @property
     def module(self) -> str:
         """Python module whose `main` runs the node."""
         return f"vla_ros.nodes.{self.name}"
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """Every environment variable that the process gets on top of its parent's."""
-        return {**self.environment, "VLA_ROS_NICE": str(self.nice)}
 
     def command(self) -> list[str]:
         """Return the command line that starts the node."""
@@ -115,12 +108,12 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
     renderer = {**ONE_THREAD, "LP_NUM_THREADS": "1"}
     nodes = (
         NodeDescription(name="gate", parameters=shared),
-        NodeDescription(name="policy", parameters={**shared, **policy}, nice=3),
-        NodeDescription(name="planner", parameters=shared, nice=3),
+        NodeDescription(name="policy", parameters={**shared, **policy}),
+        NodeDescription(name="planner", parameters=shared),
     )
     if kind == "robot":
         return nodes
-    sim = NodeDescription(name="sim", parameters={**shared, **scene}, environment=renderer, nice=1)
+    sim = NodeDescription(name="sim", parameters={**shared, **scene}, environment=renderer)
     return (sim, *nodes)
 
 

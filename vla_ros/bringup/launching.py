@@ -8,11 +8,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from launch import LaunchContext, LaunchDescription
 from vla_ros.bringup.graph import NAMESPACE, NodeDescription, Options, describe
 
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
@@ -66,9 +66,10 @@ def _node(item: NodeDescription) -> Node:
         executable=sys.executable,  # an installed console script may belong to another Python
         arguments=["-m", item.module],
         name=item.name,
+        exec_name=item.name,
         namespace=NAMESPACE,
         parameters=[dict(item.parameters)],
-        additional_env=item.variables,
+        additional_env=dict(item.environment),
         output="screen",
         emulate_tty=True,
         respawn=True,

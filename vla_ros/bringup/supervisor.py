@@ -25,7 +25,7 @@ def child_environment(base: Mapping[str, str], description: NodeDescription) -> 
 
     The wheels' two variables are passed on together, being in `base` together or not at all.
     """
-    environment = {**base, **description.variables}
+    environment = {**base, **description.environment}
     environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     environment["VLA_ROS_FOLLOW_PARENT"] = "1"
     environment["PYTHONUNBUFFERED"] = "1"

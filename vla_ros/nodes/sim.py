@@ -16,7 +16,7 @@ from vla_ros_interfaces.srv import ResetScene, ScoreScene
 
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import ObservationError
-from vla_ros.ros.diagnostics import WARN, DiagnosticsPublisher, Finding
+from vla_ros.ros.diagnostics import OK, WARN, DiagnosticsPublisher, Finding
 from vla_ros.ros.joints import CommandCodec
 from vla_ros.ros.lifecycle import ManagedNode
 from vla_ros.ros.parameters import declare_parameters, parameter
@@ -33,8 +33,9 @@ STEP_NS = round(CONTROL_STEP_S * 1e9)
 LATE_NS = 30_000_000
 #: Frames that may be dropped in a second before that is worth a warning.
 TOLERATED_SKIPS = 5
-#: Behind by more than this, time jumps: the machine was suspended or is far too slow [ns].
-LOST_NS = 500_000_000
+#: Behind by more than this, time jumps and the world has stood still meanwhile [ns]: sensors that
+#: are fresh in a slow world serve better than stale ones.
+LOST_NS = 80_000_000
 #: After a reset the drivers are silent for this long, as after a power cycle [s]: a controller
 #: must find out anew where the arm is.
 SILENCE_S = 0.4
@@ -71,7 +72,7 @@ class SimNode(ManagedNode):
         self._requests: list[tuple[Scene, Future[None]]] = []
         self._stopping = threading.Event()
         self._command: FloatArray | None = None
-        self._late_ns = self._frames = self._skipped = 0
+        self._late_ns = self._lost_ns = self._frames = self._skipped = 0
         self._sensors = SimulatedSensors(self, self._contract)
         self._diagnostics = DiagnosticsPublisher(self, self._contract.name)
         self.create_subscription(
@@ -128,15 +129,15 @@ class SimNode(ManagedNode):
             done.set_result(None)
 
     def _wait_for_wall_clock(self) -> None:
-        """Wait until the next step is due; when too far behind, let time jump."""
-        due_ns = self._stamp_ns + STEP_NS
-        self._late_ns = self._now_ns() - due_ns
-        if abs(self._late_ns) > LOST_NS:
-            self.get_logger().warning(f"time jumps by {self._late_ns * 1e-9:.2f} s")
-            self._stamp_ns = self._now_ns() - STEP_NS
+        """Wait until the next step is due; when too far behind, or the clock was set, jump."""
+        late_ns = self._now_ns() - (self._stamp_ns + STEP_NS)
+        self._late_ns = late_ns
+        if abs(late_ns) > LOST_NS:
+            self._stamp_ns += late_ns
             self._next_frame_ns = self._stamp_ns
-        elif self._late_ns < 0:
-            time.sleep(-self._late_ns * 1e-9)
+            self._lost_ns += abs(late_ns)
+        elif late_ns < 0:
+            time.sleep(-late_ns * 1e-9)
 
     def _step(self) -> None:
         """Advance by one control period and publish what the sensors saw."""
@@ -213,18 +214,18 @@ class SimNode(ManagedNode):
         return response
 
     def _diagnose(self) -> None:
-        late_ms = self._late_ns * 1e-6
         skipped, self._skipped = self._skipped, 0
-        finding = Finding(
-            name="real time", values={"late_ms": round(late_ms, 1), "dropped": skipped}
+        lost_s, self._lost_ns = self._lost_ns * 1e-9, 0
+        slow = lost_s > 0.0 or skipped > TOLERATED_SKIPS
+        text = (
+            f"in the last second {skipped} frames were dropped and the world stood still for "
+            f"{lost_s:.2f} s: this machine is too slow or too busy for real time"
         )
-        if skipped > TOLERATED_SKIPS:
-            finding = Finding(
-                name="real time",
-                level=WARN,
-                message=f"physics is {late_ms:.0f} ms late, {skipped} frames were dropped to "
-                "catch up: this machine is too slow or too busy",
-            )
+        values = {"dropped": skipped, "lost_s": lost_s, "late_ms": round(self._late_ns * 1e-6, 1)}
+        level = WARN if slow else OK
+        finding = Finding(
+            name="real time", message=text if slow else "ok", level=level, values=values
+        )
         self._diagnostics.publish([finding])
 
 

@@ -22,8 +22,6 @@ from vla_ros.ros.transport import use_shipped_profile
 EXIT_CONFIGURATION = 78
 #: Set by `vla_ros up`: the node ends when its parent does, even after a kill -9.
 FOLLOW_PARENT = "VLA_ROS_FOLLOW_PARENT"
-#: Set by `vla_ros up` and the launch files: how much priority the process gives away.
-NICE = "VLA_ROS_NICE"
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -48,7 +46,6 @@ def run_node(
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(writer.fileno())
     _follow_parent()
-    os.nice(int(os.environ.get(NICE, "0")))
     use_shipped_profile()
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     executor = make_executor()
