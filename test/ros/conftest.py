@@ -7,14 +7,12 @@ import os
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 from vla_ros_interfaces.msg import ActionChunk, GateStatus
 
 from vla_ros.bringup.graph import NodeDescription
@@ -23,6 +21,7 @@ from vla_ros.ros.qos import command_qos, latched_qos
 from vla_ros.ros.transport import use_shipped_profile
 from vla_ros.testing.listener import Listener
 from vla_ros.testing.node_process import GraphProcess, NodeProcess
+from vla_ros.testing.spinning import Spinner
 from vla_ros.testing.topic_robot import TopicRobot
 
 CONTRACT = "tabletop_sim"
@@ -38,22 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def executor() -> Iterator[SingleThreadedExecutor]:
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    spinning = SingleThreadedExecutor()
-    stopping = threading.Event()
-
-    def spin() -> None:
-        while not stopping.is_set():
-            spinning.spin_once(timeout_sec=0.2)
-
-    thread = threading.Thread(target=spin)
-    thread.start()
-    yield spinning
-    stopping.set()
-    spinning.wake()
-    thread.join()
-    spinning.shutdown()
-    rclpy.shutdown()
+    with Spinner("session") as spinner:
+        yield spinner.executor
 
 
 @pytest.fixture

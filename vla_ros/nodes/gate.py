@@ -103,6 +103,7 @@ class GateNode(ManagedNode):
         command = self._driver.tick(self._time.now_ns())
         if command.positions is not None:
             self._commands.publish(self._codec.write(command.positions, 0))
+            self._driver.note_sent(self._time.now_ns())
 
     def _on_joint_state(self, message: JointState) -> None:
         self._rate.count(self._time.now_ns())

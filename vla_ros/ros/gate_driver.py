@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vla_ros.core.errors import ChunkRejected, SafetyError
 from vla_ros.core.types import ActionChunk
+from vla_ros.ros.periodic import Jitter
 from vla_ros.safety import Command, Gate, GateState
 
 FloatArray = NDArray[np.float64]
@@ -49,6 +50,9 @@ class GateDriver:
         self._rested = threading.Event()
         self._resets: list[Future[str]] = []
         self._last_measured_ns: int | None = None
+        self._taken_ns: int | None = None
+        #: From the stamp of a chunk's observation to the first command made of it.
+        self.latency = Jitter()
 
     def offer(self, chunk: ActionChunk) -> None:
         """Leave a chunk for the next tick, in place of one that has not been taken yet."""
@@ -87,6 +91,12 @@ class GateDriver:
             self._rested.set()
         return command
 
+    def note_sent(self, now_ns: int) -> None:
+        """The command of the last tick is on its way; called after it was published."""
+        if self._taken_ns is not None:
+            self.latency.record(now_ns - self._taken_ns)
+            self._taken_ns = None
+
     def _take(self, now_ns: int, measured: Measured | None) -> None:
         """Apply what the callbacks have left."""
         if self.pressed != self._was_pressed:
@@ -111,6 +121,7 @@ class GateDriver:
         try:
             self.gate.accept(chunk, now_ns)
             self.chunk_fault = ""
+            self._taken_ns = chunk.stamp_ns
         except ChunkRejected as error:
             self.chunk_fault = error.reason
 

@@ -49,7 +49,7 @@ def gate_findings(driver: GateDriver, jitter: JitterStatistics, period_s: float)
     """Return the health of chunks and of the control loop with its `period_s` [s]."""
     late = jitter.p99_ms > 0.5e3 * period_s
     rejected = driver.chunk_fault
-    command = driver.command
+    command, latency = driver.command, driver.latency.summarize()
     return [
         Finding(
             name="policy/chunk",
@@ -70,6 +70,8 @@ def gate_findings(driver: GateDriver, jitter: JitterStatistics, period_s: float)
                 "jitter_p50_ms": round(jitter.p50_ms, 3),
                 "jitter_p99_ms": round(jitter.p99_ms, 3),
                 "jitter_max_ms": round(jitter.max_ms, 3),
+                "sensor_to_command_p50_ms": round(latency.p50_ms, 1),
+                "sensor_to_command_p99_ms": round(latency.p99_ms, 1),
                 "ticks": driver.gate.ticks,
                 "limited": driver.gate.limited_ticks,
             },

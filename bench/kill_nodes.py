@@ -1,0 +1,53 @@
+"""kill -9 of policy, planner and sim during motion: does the arm hold, does the graph recover?
+
+python bench/kill_nodes.py [--policy BUNDLE | --backend swaying] [--json PATH] [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+
+from vla_ros.cli.measurement import conclude
+from vla_ros.ros.transport import use_shipped_profile
+from vla_ros.testing.kill_recovery import kill_during_motion
+from vla_ros.testing.node_process import GraphProcess
+from vla_ros.testing.spinning import Spinner
+
+NODES = ("policy", "planner", "sim")
+
+
+def main() -> int:
+    """Measure, print, write, check."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--policy", default="", help="bundle directory; the shipped one if empty")
+    parser.add_argument("--backend", default="swaying", help="engine that runs the bundle")
+    parser.add_argument("--json", type=Path, help="write the results here")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a must falls short")
+    arguments = parser.parse_args()
+    use_shipped_profile()
+    results: dict[str, Any] = {}
+    graph = GraphProcess("sim", "--backend", arguments.backend, "--policy", arguments.policy)
+    try:
+        graph.wait_ready()
+        with Spinner("kill_nodes") as spinner:
+            for name in NODES:
+                report = kill_during_motion(
+                    graph, spinner.node, name, "push the red cube forever", "push the red cube"
+                )
+                results[name] = asdict(report)
+    finally:
+        graph.end()
+    name = "bench/kill_nodes.py"
+    return conclude(name, results, json_path=arguments.json, check=arguments.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vla_ros.bringup.graph import NodeDescription, Options, RestartPolicy, describe
+from vla_ros.bringup.supervisor import Supervisor, child_environment
+from vla_ros.core.errors import UserError
+from vla_ros.ros.transport import PROFILE_VARIABLE, large_frame_advice, use_shipped_profile
+from vla_ros.testing.node_process import GraphProcess, RunningCommand
+from vla_ros.testing.waiting import wait_for
+
+SWAYING = Options(backend="swaying")
+
+
+def test_the_simulation_has_one_node_more_than_the_robot() -> None:
+    names = [node.name for node in describe("sim", SWAYING)]
+    assert names == ["sim", "gate", "policy", "planner"]
+    assert [node.name for node in describe("robot", SWAYING)] == names[1:]
+
+
+def test_every_node_follows_the_same_contract() -> None:
+    for kind, contract in (("sim", "tabletop_sim"), ("robot", "so101")):
+        assert {node.parameters["contract"] for node in describe(kind, SWAYING)} == {contract}
+    chosen = Options(backend="swaying", robot="/my/arm.yaml")
+    nodes = describe("robot", chosen)
+    assert {node.parameters["contract"] for node in nodes} == {"/my/arm.yaml"}
+
+
+def test_the_simulator_never_follows_its_own_clock() -> None:
+    options = Options(backend="swaying", use_sim_time=True)
+    times = {node.name: node.parameters["use_sim_time"] for node in describe("sim", options)}
+    assert times == {"sim": False, "gate": True, "policy": True, "planner": True}
+
+
+def test_parameters_keep_their_types_on_the_command_line() -> None:
+    values = {"a": "1", "b": 2, "c": 0.5, "d": True, "e": "", "f": "it's"}
+    line = NodeDescription(name="gate", parameters=values).command()
+    given = [word for flag, word in zip(line, line[1:], strict=False) if flag == "-p"]
+    pairs = (word.split(":=", 1) for word in given)
+    assert {key: yaml.safe_load(text) for key, text in pairs} == values
+
+
+def test_a_folder_without_a_bundle_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is no policy bundle"):
+        describe("sim", Options(policy=str(tmp_path)))
+
+
+def test_an_unknown_graph_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match="expected one of sim, robot, got 'moon'"):
+        describe("moon", SWAYING)
+
+
+def test_both_variables_of_the_wheels_are_passed_on_or_neither() -> None:
+    node = describe("sim", SWAYING)[0]
+    guard = "_ROS_WHEELS_BOOTSTRAP_COMPLETE"
+    whole = {"LD_LIBRARY_PATH": "/somewhere", guard: "1", "ROS_DOMAIN_ID": "7"}
+    environment = child_environment(whole, node)
+    assert {k: environment[k] for k in whole} == whole
+    assert guard not in child_environment({}, node)
+
+
+def test_discovery_stays_on_this_machine_unless_the_user_says_otherwise() -> None:
+    node, name = describe("sim", SWAYING)[0], "ROS_AUTOMATIC_DISCOVERY_RANGE"
+    assert child_environment({}, node)[name] == "LOCALHOST"
+    assert child_environment({name: "SUBNET"}, node)[name] == "SUBNET"
+
+
+def test_the_shipped_profile_is_used_unless_the_user_has_one() -> None:
+    environment: dict[str, str] = {}
+    assert use_shipped_profile(environment)
+    assert environment[PROFILE_VARIABLE].endswith("config/fastdds.xml")
+    chosen = {PROFILE_VARIABLE: "/my/profile.xml"}
+    assert not use_shipped_profile(chosen)
+    assert chosen == {PROFILE_VARIABLE: "/my/profile.xml"}
+    assert not use_shipped_profile({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"})
+
+
+def test_advice_about_large_frames_names_cause_and_cure() -> None:
+    advice = large_frame_advice(640 * 480 * 3)
+    assert "frames of 0.92 MB overflow the 0.5 MB shared-memory segment" in advice
+    assert f"{PROFILE_VARIABLE}=" in advice
+    assert large_frame_advice(128 * 128 * 3) == ""
+
+
+class Crasher(NodeDescription):
+    """A node that ends by itself."""
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", f"import sys; print('up'); sys.exit({self.name})"]
+
+
+def test_a_node_that_keeps_crashing_is_given_up_with_increasing_delays() -> None:
+    said: list[str] = []
+    restart = RestartPolicy(delay_s=0.01, limit=3)
+    node = Crasher(name="3", parameters={}, restart=restart)
+    assert Supervisor([node], lambda who, text: said.append(text)).run() == 3
+    delays = [text.rpartition("starts again in ")[2] for text in said if "starts again" in text]
+    assert delays == ["0.01 s", "0.02 s", "0.04 s"]
+    assert "3 failed 4 times in a row: giving up" in said
+
+
+def test_a_node_that_needs_the_user_is_not_started_again() -> None:
+    said: list[str] = []
+    node = Crasher(name="78", parameters={})
+    assert Supervisor([node], lambda who, text: said.append(text)).run() == 78
+    assert said.count("up") == 1
+
+
+def children(pid: int) -> list[int]:
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
+    return [int(word) for word in listed.stdout.split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "State:\tZ" not in status
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_every_node_and_exits_0_even_if_it_comes_twice(
+    number: signal.Signals,
+) -> None:
+    graph = GraphProcess("sim", "--backend", "swaying").wait_ready()
+    nodes = children(graph.pid)
+    assert len(nodes) == 4
+    graph.signal(number)
+    graph.signal(number)
+    assert graph.wait() == 0, graph.output
+    assert not any(map(alive, nodes))
+    assert "Traceback" not in graph.output
+    assert "killing it" not in graph.output
+
+
+def test_when_the_supervisor_is_killed_its_nodes_end_too() -> None:
+    graph = GraphProcess("robot", "--backend", "swaying").wait_ready()
+    nodes = children(graph.pid)
+    assert len(nodes) == 3
+    graph.signal(signal.SIGKILL)
+    graph.wait()
+    wait_for(lambda: not any(map(alive, nodes)), "the nodes to end")
+
+
+def test_an_unknown_robot_ends_the_graph_with_one_clear_message() -> None:
+    graph = GraphProcess("robot", "--backend", "swaying", "--robot", "no_such_robot")
+    assert graph.wait(30.0) == 78
+    assert "there is no robot 'no_such_robot'; shipped are so101, tabletop_sim" in graph.output
+    assert "starts again" not in graph.output
+    assert "Traceback" not in graph.output
+
+
+def test_up_imports_neither_torch_nor_mujoco_nor_rclpy() -> None:
+    code = (
+        "import sys, json; from vla_ros.cli.app import build_app; build_app('up');"
+        "print(json.dumps([m for m in ('torch', 'mujoco', 'rclpy') if m in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+def test_run_without_a_graph_says_how_to_start_one() -> None:
+    environment = {**os.environ, "ROS_DOMAIN_ID": "101", "COLUMNS": "300"}
+    command = [sys.executable, "-m", "vla_ros.cli.app", "run", "push the red cube", "--wait", "1"]
+    run = RunningCommand("vla_ros run", command, environment)
+    assert run.wait(30.0) == 2
+    assert "no planner serves the action /vla/run_instruction" in run.output
+    assert "vla_ros up sim" in run.output
+
+
+def test_the_list_of_commands_needs_none_of_them() -> None:
+    command = [sys.executable, "-m", "vla_ros.cli.app", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for name in ("up", "run", "eval", "train", "collect"):
+        assert name in done.stdout
