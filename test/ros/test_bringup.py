@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
 
-from vla_ros.bringup.graph import NodeDescription, Options, RestartPolicy, describe
+from vla_ros.bringup.graph import NodeDescription, Options, RestartPolicy, Value, describe
 from vla_ros.bringup.supervisor import Supervisor, child_environment
+from vla_ros.contract import find_contract
 from vla_ros.core.errors import UserError
 from vla_ros.ros.transport import PROFILE_VARIABLE, large_frame_advice, use_shipped_profile
 from vla_ros.testing.node_process import GraphProcess, RunningCommand
@@ -29,9 +31,9 @@ def test_the_simulation_has_one_node_more_than_the_robot() -> None:
 def test_every_node_follows_the_same_contract() -> None:
     for kind, contract in (("sim", "tabletop_sim"), ("robot", "so101")):
         assert {node.parameters["contract"] for node in describe(kind, SWAYING)} == {contract}
-    chosen = Options(backend="swaying", robot="/my/arm.yaml")
-    nodes = describe("robot", chosen)
-    assert {node.parameters["contract"] for node in nodes} == {"/my/arm.yaml"}
+    file = str(find_contract("so101"))
+    nodes = describe("robot", Options(backend="swaying", robot=file))
+    assert {node.parameters["contract"] for node in nodes} == {file}
 
 
 def test_the_simulator_never_follows_its_own_clock() -> None:
@@ -41,9 +43,16 @@ def test_the_simulator_never_follows_its_own_clock() -> None:
 
 
 def test_parameters_keep_their_types_on_the_command_line() -> None:
-    values = {"a": "1", "b": 2, "c": 0.5, "d": True, "e": "", "f": "it's"}
+    values: dict[str, Value] = {
+        "a": "1",
+        "b": 2,
+        "c": 0.5,
+        "d": True,
+        "e": "",
+        "f": "it's",
+    }
     line = NodeDescription(name="gate", parameters=values).command()
-    given = [word for flag, word in zip(line, line[1:], strict=False) if flag == "-p"]
+    given = [word for flag, word in pairwise(line) if flag == "-p"]
     pairs = (word.split(":=", 1) for word in given)
     assert {key: yaml.safe_load(text) for key, text in pairs} == values
 
@@ -155,8 +164,17 @@ def test_when_the_supervisor_is_killed_its_nodes_end_too() -> None:
 
 def test_an_unknown_robot_ends_the_graph_with_one_clear_message() -> None:
     graph = GraphProcess("robot", "--backend", "swaying", "--robot", "no_such_robot")
-    assert graph.wait(30.0) == 78
-    assert "there is no robot 'no_such_robot'; shipped are so101, tabletop_sim" in graph.output
+    assert graph.wait(30.0) == 2
+    assert "error: there is no robot 'no_such_robot'; shipped are so101" in graph.output
+    assert len(graph.lines) == 1
+
+
+def test_a_corrupted_bundle_ends_the_graph_and_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").write_text("{", encoding="utf-8")
+    graph = GraphProcess("sim", "--policy", str(tmp_path))
+    assert graph.wait(60.0) == 78
+    assert str(tmp_path / "bundle.json") in graph.output
+    assert "policy ended with status 78: the graph ends" in graph.output
     assert "starts again" not in graph.output
     assert "Traceback" not in graph.output
 

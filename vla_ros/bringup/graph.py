@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vla_ros.contract import load_contract
 from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
 
@@ -87,11 +88,12 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
     """Return the graph `sim` (with the simulator) or `robot` (hardware), in starting order.
 
     Raises:
-        UserError: if there is no such graph or no such policy.
+        UserError: if there is no such graph or no such policy, or the contract has an error.
     """
     if kind not in KINDS:
         raise UserError(f"graph: expected one of {', '.join(KINDS)}, got '{kind}'")
     robot = options.robot or DEFAULT_ROBOT[kind]
+    load_contract(robot)  # an error in it is said once, and not by every node
     shared: dict[str, Value] = {"contract": robot, "use_sim_time": options.use_sim_time}
     policy: dict[str, Value] = {
         "bundle": _bundle(options),

@@ -125,9 +125,11 @@ class Supervisor:
     async def _stop_all(self) -> None:
         """Interrupt every node, and be less polite to those that do not listen."""
         for number, patience_s in zip((signal.SIGINT, signal.SIGTERM), PATIENCE_S, strict=True):
-            waiting = [p for p in self._processes.values() if p.returncode is None]
-            for process in waiting:
-                _send(process, number)
+            running = {n: p for n, p in self._processes.items() if p.returncode is None}
+            for name, process in running.items():
+                # one that is still importing would answer SIGINT with a traceback
+                _send(process, number if name in self._active else signal.SIGTERM)
+            waiting = list(running.values())
             if waiting:
                 await asyncio.wait(
                     [asyncio.create_task(process.wait()) for process in waiting],
