@@ -6,6 +6,7 @@ first. Where ROS 2 is sourced there is nothing to mend, and the same build finds
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -88,11 +89,16 @@ def main() -> int:
     """
     prefix = Path(sys.prefix)
     mend_exported_cmake(prefix)
-    try:
-        build_interfaces(Path(__file__).resolve().parents[1] / "interfaces", prefix)
-    except subprocess.CalledProcessError as error:
-        print(f"vla_ros_interfaces was not built: {error}", file=sys.stderr)
-        return 1
+    here = Path(__file__).resolve().parent
+    packages = [here.parent / "interfaces"]
+    if importlib.util.find_spec("tf2_msgs") is None:  # the wheels lack the message of /tf
+        packages.append(here / "tf2_msgs")
+    for package in packages:
+        try:
+            build_interfaces(package, prefix)
+        except subprocess.CalledProcessError as error:
+            print(f"{package.name} was not built: {error}", file=sys.stderr)
+            return 1
     return 0
 
 
