@@ -1,0 +1,1 @@
+"""Measures policies: closed loop in simulated time, on scenes that training never saw."""

@@ -1,0 +1,167 @@
+"""One closed-loop episode: what the policy commands, through the gate, judged from physics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vla_ros.core.errors import InstructionRejected
+from vla_ros.core.protocols import Policy
+from vla_ros.core.types import Observation
+from vla_ros.planner.goal_monitor import GoalSettings
+from vla_ros.sim.environment import STEP_S, Environment, TimeStep
+from vla_ros.sim.scenes import Scene
+
+#: Longest duration of an episode in [s].
+LIMIT_S = 15.0
+#: After success an episode goes on for this long at most in [s], to hear the policy say so.
+LINGER_S = 1.5
+
+#: Called with every observation and the chunk's progress.
+OnStep = Callable[[Observation, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeResult:
+    """How one episode went.
+
+    Attributes:
+        index: Of the episode in its evaluation.
+        seed: Of the scene.
+        skill: Of the scene.
+        instruction: What the policy was told.
+        success: Whether the task was done, judged from physics.
+        moved_another: Whether something that the instruction does not name was moved.
+        reason: Of the success or failure, in words.
+        duration_s: Until success or the end, in simulated [s].
+        said_done: Whether the policy's own progress said by the end that the task was done.
+        commands: Commands that the gate gave.
+        violations: Commands that broke a limit; more than 0 is a bug.
+        rejected_chunks: Chunks that the gate refused.
+    """
+
+    index: int
+    seed: int
+    skill: str
+    instruction: str
+    success: bool
+    moved_another: bool
+    reason: str
+    duration_s: float
+    said_done: bool
+    commands: int
+    violations: int
+    rejected_chunks: int
+
+
+class DoneSignal:
+    """Says whether a policy's progress has been high for as long as the planner wants it."""
+
+    def __init__(self, settings: GoalSettings | None = None) -> None:
+        """Take the planner's thresholds; None for its defaults."""
+        self._settings = settings or GoalSettings()
+        self._since_s: float | None = None
+        self.given = False
+
+    def hear(self, progress: float, now_s: float) -> bool:
+        """Take the progress of a chunk; return whether the policy says that it is done now."""
+        if not progress >= self._settings.done_progress:
+            self._since_s, self.given = None, False
+            return False
+        self._since_s = now_s if self._since_s is None else self._since_s
+        # stamps are multiples of 50 ms: half a step of room for rounding
+        self.given = now_s - self._since_s >= self._settings.done_for_s - 0.5 * STEP_S
+        return self.given
+
+
+def run_episode(
+    environment: Environment,
+    policy: Policy,
+    scene: Scene,
+    *,
+    instruction: str | None = None,
+    index: int = 0,
+    limit_s: float = LIMIT_S,
+    linger_s: float = LINGER_S,
+    on_step: OnStep | None = None,
+) -> EpisodeResult:
+    """Let a policy act in a scene until it succeeds, moves something else, or time is up.
+
+    Args:
+        environment: It is reset.
+        policy: It is started.
+        scene: Whose task is judged.
+        instruction: What the policy is told; None for the scene's own sentence.
+        index: Of the episode in its evaluation.
+        limit_s: Longest duration in simulated [s].
+        linger_s: Longest time after success in [s]; it ends early when the policy says done.
+        on_step: Called at 20 Hz, to film an episode.
+    """
+    text = scene.text if instruction is None else instruction
+    step = environment.reset(scene)
+    try:
+        policy.start(text)
+    except InstructionRejected as error:
+        return _result(index, scene, text, step, reason=f"the policy rejects it: {error}")
+    table, done = environment.table, DoneSignal()
+    violations = rejected = 0
+    done_at_s: float | None = None
+    while table.time_s < limit_s and not step.score.violated:
+        if done_at_s is not None and (done.given or table.time_s - done_at_s >= linger_s):
+            break
+        chunk = policy.infer(step.observation)
+        done.hear(chunk.progress, table.time_s)
+        if on_step is not None:
+            on_step(step.observation, chunk.progress)
+        step = environment.step(chunk)
+        violations += len(step.violations)
+        rejected += bool(step.rejected)
+        if step.score.success and done_at_s is None:
+            done_at_s = table.time_s
+    return _result(
+        index,
+        scene,
+        text,
+        step,
+        reason=_reason(step, done.given),
+        duration_s=table.time_s if done_at_s is None else done_at_s,
+        said_done=done.given,
+        commands=round(table.time_s * environment.contract.action.control_rate_hz),
+        violations=violations,
+        rejected_chunks=rejected,
+    )
+
+
+def _reason(step: TimeStep, said_done: bool) -> str:
+    if step.score.success or step.score.violated:
+        return step.score.reason
+    return f"time is up; the policy {'says' if said_done else 'does not say'} that it is done"
+
+
+def _result(
+    index: int,
+    scene: Scene,
+    instruction: str,
+    step: TimeStep,
+    *,
+    reason: str,
+    duration_s: float = 0.0,
+    said_done: bool = False,
+    commands: int = 0,
+    violations: int = 0,
+    rejected_chunks: int = 0,
+) -> EpisodeResult:
+    return EpisodeResult(
+        index=index,
+        seed=scene.seed,
+        skill=scene.skill,
+        instruction=instruction,
+        success=step.score.success,
+        moved_another=step.score.violated,
+        reason=reason,
+        duration_s=duration_s,
+        said_done=said_done,
+        commands=commands,
+        violations=violations,
+        rejected_chunks=rejected_chunks,
+    )

@@ -1,0 +1,138 @@
+"""Which episodes an evaluation plays: seeds, skills and instructions, fixed before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from vla_ros.core.errors import UserError
+from vla_ros.sim.instruction_files import load_phrasings
+from vla_ros.sim.instructions import PhrasingBook
+from vla_ros.sim.scenes import SKILLS, TEST_SEED, Scene, sample_scene
+
+#: What `--split` may be. Training draws from `train` alone, and from seeds below `TEST_SEED`.
+SPLITS = ("seeds", "phrasing", "combination")
+ABLATIONS = ("instruction",)
+SUITES = ("core",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationPlan:
+    """What is played; equal plans give equal episodes, in whatever order they run.
+
+    Attributes:
+        suite: Which tasks; there is `core`.
+        split: `seeds`, `phrasing` or `combination`.
+        episodes: How many. Episode `i` has seed `first_seed + i`, and the
+            skills take turns.
+        first_seed: Of the first scene, `TEST_SEED` or above.
+        phrasings: A phrasing file whose templates replace the split's.
+        ablate: `instruction`: each episode's policy is told another episode's sentence.
+    """
+
+    suite: str = "core"
+    split: str = "seeds"
+    episodes: int = 200
+    first_seed: int = TEST_SEED
+    phrasings: Path | None = None
+    ablate: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check it.
+
+        Raises:
+            UserError: names the option, what was expected and what came.
+        """
+        for name, value, choices in (
+            ("suite", self.suite, SUITES),
+            ("split", self.split, SPLITS),
+            ("ablate", self.ablate or ABLATIONS[0], ABLATIONS),
+        ):
+            if value not in choices:
+                raise UserError(f"{name} {value!r} does not exist; choose {' or '.join(choices)}")
+        fewest = 2 if self.ablate else 1
+        if self.episodes < fewest:
+            raise UserError(f"episodes is {self.episodes}; expected {fewest} or more")
+        if self.first_seed < TEST_SEED:
+            raise UserError(
+                f"seed {self.first_seed} belongs to training; seeds of evaluations begin at "
+                f"{TEST_SEED}"
+            )
+
+    def skills(self) -> tuple[str, ...]:
+        """Return the skills that are played in turn: with a phrasing file, those it has.
+
+        Raises:
+            UserError: if the file is no phrasing file.
+        """
+        if self.phrasings is None:
+            return SKILLS
+        return tuple(skill for skill in SKILLS if skill in _templates(self.phrasings))
+
+    def scene(self, index: int) -> Scene:
+        """Return the scene of an episode."""
+        skills = self.skills()
+        return sample_scene(
+            seed=self.first_seed + index,
+            split=self.split,
+            skill=skills[index % len(skills)],
+            phrasings=None if self.phrasings is None else _book(self.phrasings),
+        )
+
+    def instructions(self) -> tuple[str, ...]:
+        """Return what the policy is told in each episode.
+
+        With the ablation, sentences are dealt out anew so that no episode keeps its own words.
+
+        Raises:
+            UserError: if that is impossible because too many episodes have the same sentence.
+        """
+        own = [self.scene(index).text for index in range(self.episodes)]
+        return tuple(own if self.ablate is None else _deal_anew(own, self.first_seed))
+
+
+def first_seed(number: int) -> int:
+    """Return the first seed for `--seed number`: a test seed as it is, a small one as an offset.
+
+    Raises:
+        UserError: if it is negative.
+    """
+    if number < 0:
+        raise UserError(f"--seed is {number}; expected 0 or more")
+    return number if number >= TEST_SEED else TEST_SEED + number
+
+
+@cache
+def _templates(path: Path) -> dict[str, tuple[str, ...]]:
+    return load_phrasings(path)
+
+
+@cache
+def _book(path: Path) -> PhrasingBook:
+    return PhrasingBook.from_phrasings(path)
+
+
+def _deal_anew(sentences: list[str], seed: int) -> list[str]:
+    """Return a permutation in which no place keeps a sentence equal to its own."""
+    rng = np.random.default_rng((seed, 29))
+    order = rng.permutation(len(sentences))
+    for place in range(len(sentences)):
+        if sentences[order[place]] != sentences[place]:
+            continue
+        swaps = [
+            other
+            for other in range(len(sentences))
+            if sentences[order[other]] != sentences[place]
+            and sentences[order[place]] != sentences[other]
+        ]
+        if not swaps:
+            raise UserError(
+                f"{len(sentences)} episodes have too few different sentences to shuffle; "
+                "take more episodes or more phrasings"
+            )
+        other = int(rng.choice(swaps))
+        order[place], order[other] = order[other], order[place]
+    return [sentences[index] for index in order]
