@@ -7,15 +7,17 @@ import sys
 
 import numpy as np
 import pytest
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, Imu, JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
+from tf2_msgs.msg import TFMessage
 from vla_ros_interfaces.msg import GateStatus
 from vla_ros_interfaces.srv import ResetScene, ScoreScene
 
 from vla_ros.planner import Outcome
 from vla_ros.ros.images import read_depth, read_rgb
-from vla_ros.ros.qos import command_qos, sensor_qos
+from vla_ros.ros.qos import command_qos, event_qos, sensor_qos
 from vla_ros.ros.stamps import to_ns
 from vla_ros.testing.goal import SentGoal
 from vla_ros.testing.listener import Listener
@@ -26,6 +28,18 @@ pytestmark = pytest.mark.usefixtures("graph")
 
 STATUS = "/vla/gate/status"
 COMMANDS = "/forward_position_controller/commands"
+SENSORS = (
+    "/camera/front/image_raw",
+    "/camera/front/depth",
+    "/camera/front/camera_info",
+    "/camera/wrist/image_raw",
+    "/camera/wrist/depth",
+    "/camera/wrist/camera_info",
+    "/imu",
+    "/joint_states",
+    "/clock",
+    "/tf",
+)
 ENDLESS = "push the red cube forever"
 
 
@@ -110,8 +124,10 @@ def test_the_simulator_publishes_every_stream_of_the_contract(listener: Listener
         listener.listen(Image, f"/camera/{camera}/depth", sensor_qos())
         listener.listen(CameraInfo, f"/camera/{camera}/camera_info", command_qos())
     listener.listen(Imu, "/imu", sensor_qos(depth=20))
-    sensors = [topic for topic in listener.heard if topic.startswith(("/camera", "/imu"))]
-    wait_for(lambda: all(map(listener.last, sensors)), "a message of every stream")
+    listener.listen(JointState, "/joint_states", sensor_qos())
+    listener.listen(Clock, "/clock", sensor_qos())
+    listener.listen(TFMessage, "/tf", event_qos())
+    wait_for(lambda: all(map(listener.last, SENSORS)), "a message of every stream")
     size = {"width": 128, "height": 128}
     for camera in ("front", "wrist"):
         rgb = read_rgb(
@@ -129,6 +145,8 @@ def test_the_simulator_publishes_every_stream_of_the_contract(listener: Listener
             f"{camera}_camera_optical",
         )
         assert info.k[0] > 50.0
+    links = {item.child_frame_id for item in listener.last("/tf").transforms}
+    assert {"tcp", "imu_link", "front_camera_optical", "wrist_camera_optical"} <= links
     imu = listener.last("/imu")
     assert np.hypot.reduce([getattr(imu.linear_acceleration, a) for a in "xyz"]) > 5.0
 
