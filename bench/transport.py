@@ -113,13 +113,14 @@ def run_receiver(seconds: float, *, profile: bool) -> dict[str, Any]:
     cameras = tuple(spec for spec in contract.observations if spec.camera)
     state = contract.observation("observation.state")
     streams = SensorStreams(node, replace(contract, observations=(*cameras, state)), "best_effort")
-    delays = record_delays(streams)
+    first_ns: list[int] = []
+    delays = record_delays(streams, first_ns)
     streams.start()
     drivers = [start_camera(name, seconds, profile) for name in ("front", "wrist")]
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     said: dict[str, str] = {}
-    node.create_timer(1.0, lambda: listen(streams, said))
+    node.create_timer(1.0, lambda: listen(streams, said, first_ns, seconds))
     while any(driver.poll() is None for driver in drivers):
         executor.spin_once(timeout_sec=0.2)
     sent: dict[str, int] = {}
@@ -133,21 +134,30 @@ def run_receiver(seconds: float, *, profile: bool) -> dict[str, Any]:
     return summarize({topics[key]: value for key, value in delays.items()}, sent, said)
 
 
-def record_delays(streams: SensorStreams) -> dict[str, list[float]]:
-    """Return a list per feature that fills with the time from stamp to converted array [ms]."""
+def record_delays(streams: SensorStreams, first_ns: list[int]) -> dict[str, list[float]]:
+    """Return a list per feature that fills with the time from stamp to converted array [ms].
+
+    The time of the first message [ns] goes to `first_ns`.
+    """
     delays: dict[str, list[float]] = defaultdict(list)
     add = streams.aligner.add
 
     def record(feature: str, stamp_ns: int, value: NDArray[np.generic]) -> None:
         add(feature, stamp_ns, value)
+        if not first_ns:
+            first_ns.append(streams.now_ns())
         delays[feature].append((streams.now_ns() - stamp_ns) * 1e-6)
 
     streams.aligner.add = record  # type: ignore[method-assign]
     return delays
 
 
-def listen(streams: SensorStreams, said: dict[str, str]) -> None:
-    """Keep the first thing that the diagnostics say about each camera stream that loses frames."""
+def listen(
+    streams: SensorStreams, said: dict[str, str], first_ns: list[int], seconds: float
+) -> None:
+    """Keep the first thing that the diagnostics say about each camera that loses frames."""
+    if not first_ns or streams.now_ns() > first_ns[0] + seconds * 1e9:
+        return  # the cameras have not begun, or they have stopped
     for finding in streams.findings():
         if LOSS in finding.message and "camera" in finding.name:
             said.setdefault(finding.name, finding.message)
