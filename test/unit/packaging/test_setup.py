@@ -92,6 +92,10 @@ def test_a_step_that_failed_is_done_again(tmp_path: Path) -> None:
 
 def test_an_environment_for_another_ros_is_not_mixed(tmp_path: Path) -> None:
     prefix = tmp_path / ".venv"
+    python = prefix / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o755)
     Environment(prefix, None).create(sys.executable)
     Environment(prefix, None).create(sys.executable)
     with pytest.raises(SetupError, match=r"made with the ROS 2 wheels.*asks for ROS 2 jazzy"):
