@@ -41,6 +41,8 @@ from vla_ros.ros.transport import PROFILE_VARIABLES, profile_path
 CONTRACT = "so101"
 #: A stream that loses less than this is not said to be short.
 NOTICED = 0.75
+#: The second camera may start this much later than the first [s].
+SETTLED_S = 3.0
 #: What of the diagnostics counts as naming the loss, and its cure.
 LOSS, CURE = "messages of", "start the camera driver with FASTRTPS_DEFAULT_PROFILES_FILE="
 
@@ -156,8 +158,9 @@ def listen(
     streams: SensorStreams, said: dict[str, str], first_ns: list[int], seconds: float
 ) -> None:
     """Keep the first thing that the diagnostics say about each camera that loses frames."""
-    if not first_ns or streams.now_ns() > first_ns[0] + seconds * 1e9:
-        return  # the cameras have not begun, or they have stopped
+    elapsed_s = (streams.now_ns() - first_ns[0]) * 1e-9 if first_ns else 0.0
+    if not SETTLED_S < elapsed_s < seconds:
+        return  # the cameras have not both begun, or they have stopped
     for finding in streams.findings():
         if LOSS in finding.message and "camera" in finding.name:
             said.setdefault(finding.name, finding.message)

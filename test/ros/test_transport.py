@@ -15,7 +15,7 @@ def test_large_frames_arrive_with_the_profile_and_without_it_loss_and_cure_are_n
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "transport.json"
-    command = [sys.executable, str(BENCH), "--seconds", "6", "--json", str(file)]
+    command = [sys.executable, str(BENCH), "--seconds", "8", "--json", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads(file.read_text(encoding="utf-8"))
