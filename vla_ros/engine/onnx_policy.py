@@ -95,9 +95,7 @@ class OnnxPolicy:
             inputs["anchor"] = self._anchor
             chunk, progress, points, *attention = self._session.run(None, inputs)
         self.points = points[0]
-        self.attention = {
-            camera: heat[0] for camera, heat in zip(CAMERAS, attention, strict=True)
-        }
+        self.attention = {camera: heat[0] for camera, heat in zip(CAMERAS, attention, strict=True)}
         return ActionChunk(
             stamp_ns=observation.stamp_ns,
             step_s=self._config.step_s,
@@ -125,7 +123,9 @@ class OnnxPolicy:
             )
             inputs[f"depth_{camera}"] = np.nan_to_num(
                 _checked(depth, shape, np.float32, f"observation.depth.{camera}"),
-                nan=0.0, posinf=0.0, neginf=0.0,
+                nan=0.0,
+                posinf=0.0,
+                neginf=0.0,
             )
         if not present[0, :2].any():
             raise ObservationError("observation.images", "the policy needs one camera at least")

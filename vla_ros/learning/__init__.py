@@ -1,1 +1,1 @@
-"""Learning from demonstrations: rollouts, datasets, training. Needs the training extra (torch, mink)."""
+"""Learning from demonstrations: rollouts, datasets, training. Needs torch and mink."""

@@ -29,7 +29,8 @@ class StateBatch(NamedTuple):
     """States with the expert's answer.
 
     `item`, `target` are true positions (B, 3) [m]; `start` (B, 2, 3) [m] those at the beginning;
-    `has_target` (B,). `text` holds a sentence for every `repeat` rows.
+    `has_target` (B,). `imitate` (B,) is 1 where the chunk is to be imitated. `text` holds a
+    sentence for every `repeat` rows.
     """
 
     text: TextBatch
@@ -43,6 +44,7 @@ class StateBatch(NamedTuple):
     chunk: Tensor
     progress: Tensor
     present: Tensor
+    imitate: Tensor
 
 
 class ImageBatch(NamedTuple):
@@ -73,6 +75,7 @@ class Batcher:
         episodes = data.states["episode"]
         self._first = np.searchsorted(episodes, np.arange(len(data.meta["skill"])))
         self._count = np.bincount(episodes, minlength=len(self._first))
+        self._imitated = np.flatnonzero(data.meta["imitate"])
 
     def texts(self, count: int) -> TextBatch:
         """Draw sentences of any meaning."""
@@ -80,7 +83,7 @@ class Batcher:
 
     def states(self, episodes: int, repeat: int) -> StateBatch:
         """Draw `repeat` states of each of some episodes."""
-        chosen = self._rng.integers(len(self._first), size=episodes)
+        chosen = self._rng.choice(self._imitated, size=episodes)
         rows = self._first[chosen, None] + (
             self._rng.random((episodes, repeat)) * self._count[chosen, None]
         ).astype(np.int64)
@@ -93,7 +96,7 @@ class Batcher:
         rows = data.images["row"][chosen]
         state = self._gather(rows, 1)
         texts, things, exists, slack = [], [], [], []
-        for index, row in enumerate(rows):
+        for row in rows:
             episode = int(data.states["episode"][row])
             for sentence in range(per_image):
                 own = sentence == 0
@@ -105,21 +108,21 @@ class Batcher:
                 exists.append([1.0, float(target >= 0)])
                 halves = data.meta["half"][episode][[named, max(target, 0)]]
                 slack.append(1.6 * halves + 0.015)
-            del index
         shape = (count, per_image, 2)
+        front, wrist = _pair(data, "depth", chosen)
         return ImageBatch(
             state=state,
             queries=self._text(np.array(texts)),
             per_image=per_image,
             rgb=_pair(data, "rgb", chosen),
-            depth=tuple(d.float() / 1000.0 for d in _pair(data, "depth", chosen)),  # type: ignore[arg-type]
+            depth=(front.float() / 1000.0, wrist.float() / 1000.0),
             pose=_pair(data, "pose", chosen),
             things=torch.tensor(np.array(things), dtype=torch.float32).view(*shape, 3),
             exists=torch.tensor(exists).view(shape),
             slack=torch.tensor(np.array(slack), dtype=torch.float32).view(shape),
         )
 
-    def _gather(self, rows: np.ndarray, repeat: int) -> StateBatch:  # type: ignore[type-arg]
+    def _gather(self, rows: np.ndarray, repeat: int) -> StateBatch:
         data = self._data
         episodes = data.states["episode"][rows]
         sentences = [
@@ -149,9 +152,10 @@ class Batcher:
             chunk=_tensor(data.states["chunk"][rows]),
             progress=_tensor(data.states["progress"][rows]),
             present=_tensor(present),
+            imitate=_tensor(data.meta["imitate"][episodes]),
         )
 
-    def _text(self, rows: np.ndarray) -> TextBatch:  # type: ignore[type-arg]
+    def _text(self, rows: np.ndarray) -> TextBatch:
         bank = self._bank
         masks = bank.masks[rows]
         longest = int(masks.sum(1).max())  # padding costs as much as words
@@ -162,10 +166,10 @@ class Batcher:
         )
 
 
-def _tensor(values: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+def _tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).float()
 
 
-def _pair(data: Demonstrations, what: str, rows: np.ndarray) -> tuple[Tensor, Tensor]:  # type: ignore[type-arg]
+def _pair(data: Demonstrations, what: str, rows: np.ndarray) -> tuple[Tensor, Tensor]:
     front, wrist = (torch.from_numpy(data.images[f"{what}_{c}"][rows]) for c in CAMERAS)
     return front, wrist

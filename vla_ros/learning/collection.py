@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.learning.dagger import BundleDriver, ImaginingDriver
-from vla_ros.learning.training import policy_from_checkpoint
-from vla_ros.learning.rollouts import Disturbance, Driver, Record, run_episode
 from vla_ros.learning.experts import Expert
+from vla_ros.learning.rollouts import Disturbance, Driver, Record, run_episode
+from vla_ros.learning.training import policy_from_checkpoint
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.scenes import TEST_SEED, Scene, sample_scene
 
@@ -59,18 +59,24 @@ class CollectionConfig:
 def collect(config: CollectionConfig, workers: int = 2) -> Iterator[tuple[int, int]]:
     """Write the missing shards; yield (episodes, successes) of each as it is finished."""
     config.directory.mkdir(parents=True, exist_ok=True)
-    jobs = [
-        (config, seed)
-        for seed in range(
-            config.first_seed, config.first_seed + config.episodes, SHARD_EPISODES
-        )
-        if not shard_path(config.directory, seed).exists()
-    ]
+    jobs = [(config, seed) for seed in _missing_shards(config)]
     if workers <= 1:
         yield from map(_collect_shard, jobs)
         return
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         yield from pool.imap_unordered(_collect_shard, jobs)
+
+
+def missing_episodes(config: CollectionConfig) -> int:
+    """Return how many episodes `collect` would still play."""
+    end = config.first_seed + config.episodes
+    return sum(min(SHARD_EPISODES, end - seed) for seed in _missing_shards(config))
+
+
+def _missing_shards(config: CollectionConfig) -> list[int]:
+    """First seeds of the shards that are not there yet."""
+    seeds = range(config.first_seed, config.first_seed + config.episodes, SHARD_EPISODES)
+    return [seed for seed in seeds if not shard_path(config.directory, seed).exists()]
 
 
 def shard_path(directory: Path, seed: int) -> Path:
@@ -90,7 +96,12 @@ def _collect_shard(job: tuple[CollectionConfig, int]) -> tuple[int, int]:
         driver = drivers(scene)
         records.append(
             run_episode(
-                environment, scene, expert, driver, rng=rng, image_probability=config.image_probability
+                environment,
+                scene,
+                expert,
+                driver,
+                rng=rng,
+                image_probability=config.image_probability,
             )
         )
     environment.close()
@@ -122,7 +133,8 @@ class _Drivers:
         return lambda _: BundleDriver(policy, self._rng, self._config.expert_share)
 
     def _imagining(self) -> Callable[[Scene], Driver]:
-        assert self._config.policy is not None and self._config.language is not None
+        assert self._config.policy is not None
+        assert self._config.language is not None
         policy = policy_from_checkpoint(self._config.policy)
         language = LanguageEncoder(self._config.language)
 

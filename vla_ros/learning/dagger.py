@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import torch
 from numpy.random import Generator
@@ -91,20 +90,19 @@ class ImaginingDriver:
         state = _tensor(np.concatenate([positions, velocity]))[None]
         nothing = torch.zeros(0)
         inputs = Inputs(
-            rgb=(nothing, nothing), depth=(nothing, nothing),
-            imu=_tensor(table.imu_window())[None], state=state,
-            language=nothing, language_mask=nothing,
+            rgb=(nothing, nothing),
+            depth=(nothing, nothing),
+            imu=_tensor(table.imu_window())[None],
+            state=state,
+            language=nothing,
+            language_mask=nothing,
             anchor=self._anchor,
             present=torch.ones(1, len(MODALITIES)),
         )
-        points = imagine_points(
-            self._policy, state, truth[None, 0], truth[None, 1], has_target
-        )
+        points = imagine_points(self._policy, state, truth[None, 0], truth[None, 1], has_target)
         chunk = self._policy.act(inputs, self._slots, points).chunk[0]
         return np.asarray(chunk.numpy(), np.float64)
 
 
 def _tensor(values: NDArray[np.generic]) -> torch.Tensor:
     return torch.from_numpy(np.asarray(values, np.float32))
-
-

@@ -29,15 +29,19 @@ class Demonstrations:
     images: dict[str, Array]
 
     @staticmethod
-    def load(directories: Sequence[Path]) -> Demonstrations:
+    def load(directories: Sequence[Path], eyes_only: Sequence[Path] = ()) -> Demonstrations:
         """Read every shard of the directories.
+
+        Args:
+            directories: Whose states and images train everything.
+            eyes_only: Whose images train the eyes alone: their chunks are not imitated.
 
         Raises:
             FileNotFoundError: if a directory holds no shard.
         """
         groups: dict[str, dict[str, list[Array]]] = {"meta": {}, "states": {}, "images": {}}
         episodes = rows = 0
-        for directory in directories:
+        for directory in (*directories, *eyes_only):
             paths = sorted(directory.glob("shard-*.npz"))
             paths = [path for path in paths if ".partial" not in path.name]
             if not paths:
@@ -54,7 +58,10 @@ class Demonstrations:
                     elif name == "images/row":
                         value = value + rows
                     groups[group].setdefault(key, []).append(value)
-                episodes += len(shard["meta/skill"])
+                count = len(shard["meta/skill"])
+                imitate = np.full(count, directory not in eyes_only)
+                groups["meta"].setdefault("imitate", []).append(imitate)
+                episodes += count
                 rows += len(shard["states/episode"])
         joined = {
             group: {key: np.concatenate(parts) for key, parts in values.items()}

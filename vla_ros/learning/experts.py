@@ -121,7 +121,8 @@ def _advance(now: Situation, move: Move) -> Situation:
     )
     gripper = now.gripper + turn
     grip = _grip_angle(now.half)
-    inside = np.linalg.norm((now.item - now.tcp)[:2]) < 0.02 and abs(now.item[2] - now.tcp[2]) < 0.02
+    gap = now.item - now.tcp
+    inside = np.linalg.norm(gap[:2]) < 0.02 and abs(gap[2]) < 0.02
     held = inside and gripper <= grip - 0.3 and move.gripper < grip  # the pads press for a while
     item = now.item + shift if held and now.held else now.item
     return replace(now, tcp=now.tcp + shift, gripper=gripper, item=item, held=bool(held))
@@ -166,7 +167,8 @@ def _grasp(now: Situation) -> Move:
     if low and aside > 0.014 and now.gripper < OPEN - 0.2:
         return Move(point=np.array([*now.tcp[:2], SAFE_Z]), gripper=OPEN, progress=0.1)
     return Move(
-        point=_over(now, point, 0.006), gripper=OPEN,
+        point=_over(now, point, 0.006),
+        gripper=OPEN,
         progress=0.1 if aside > 0.03 else 0.25,
     )
 
@@ -191,9 +193,7 @@ def _push(now: Situation) -> Move:
     along = now.along
     gained = float((now.item - now.start) @ along)
     if gained >= PUSH_TRAVEL - 0.01:
-        return Move(
-            point=np.array([*now.tcp[:2], SAFE_Z]), gripper=0.0, progress=1.0
-        )
+        return Move(point=np.array([*now.tcp[:2], SAFE_Z]), gripper=0.0, progress=1.0)
     height = 0.016
     tool = now.tcp - PAD_OFFSET * _outward(now.tcp)  # the closed fingers' middle
     contact = now.half + 0.009

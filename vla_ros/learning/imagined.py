@@ -47,8 +47,10 @@ def imagine_points(
     margin = 2.0
     inside = (
         (local[..., 2] > 0.03)
-        & (u > margin) & (u < camera.width - margin)
-        & (v > margin) & (v < camera.height - margin)
+        & (u > margin)
+        & (u < camera.width - margin)
+        & (v > margin)
+        & (v < camera.height - margin)
     ).float()
     inside = inside * torch.bernoulli(torch.full((batch, 2), 0.93)) * wanted
     wrist = truth[:, :2] + WRIST_NOISE * depth[..., None] * torch.randn(batch, 2, 3)

@@ -29,7 +29,10 @@ class ArmKinematics:
         self._model = build_model(None)
         self._configuration = mink.Configuration(self._model)
         self._task = mink.FrameTask(
-            frame_name="tcp", frame_type="site", position_cost=1.0, orientation_cost=0.02,
+            frame_name="tcp",
+            frame_type="site",
+            position_cost=1.0,
+            orientation_cost=0.02,
             lm_damping=1e-4,
         )
         self._posture = mink.PostureTask(self._model, cost=1e-4)
@@ -46,7 +49,7 @@ class ArmKinematics:
         return np.array(site.xpos)
 
     def sag(self, positions: FloatArray) -> FloatArray:
-        """Return by how much the servos hang below their targets (6,) [rad] under the arm's weight."""
+        """Return how far the servos hang below their targets (6,) [rad] under the arm's weight."""
         data = self._configuration.data
         data.qpos[:] = positions
         data.qvel[:] = 0.0
@@ -80,5 +83,3 @@ def _downward(point: FloatArray) -> mink.SE3:
     down = np.array([0.0, 0.0, -1.0])
     rotation = np.stack([down, np.cross(outward, down), outward], axis=1)
     return mink.SE3.from_rotation_and_translation(mink.SO3.from_matrix(rotation), point)
-
-

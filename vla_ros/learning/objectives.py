@@ -14,13 +14,17 @@ from vla_ros.policy.vision import KeypointEncoder, Sighting
 
 #: Which slot each auxiliary class is read from.
 _SLOT = {
-    "skill": "skill", "colour": "object", "shape": "object", "target_colour": "target",
-    "target_kind": "target", "direction": "direction",
+    "skill": "skill",
+    "colour": "object",
+    "shape": "object",
+    "target_colour": "target",
+    "target_kind": "target",
+    "direction": "direction",
 }
 
 
 class SlotClassifier(nn.Module):
-    """Reads colours, shapes, skill and direction off the language slots; dropped after training."""
+    """Reads colours, shapes, skill, direction off the language slots; dropped after training."""
 
     def __init__(self, width: int) -> None:
         """Build one linear classifier per auxiliary target."""
@@ -29,9 +33,7 @@ class SlotClassifier(nn.Module):
 
     def forward(self, slots: Tensor) -> dict[str, Tensor]:
         """Return logits per auxiliary target from slots (B, 4, width)."""
-        return {
-            key: head(slots[:, SLOTS.index(_SLOT[key])]) for key, head in self.heads.items()
-        }
+        return {key: head(slots[:, SLOTS.index(_SLOT[key])]) for key, head in self.heads.items()}
 
     def loss(self, slots: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and the share of sentences read without any error."""
@@ -44,11 +46,18 @@ class SlotClassifier(nn.Module):
 
 
 def action_loss(
-    action: Action, chunk: Tensor, progress: Tensor, scale: Tensor
+    action: Action, chunk: Tensor, progress: Tensor, scale: Tensor, imitate: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the L1 loss of the chunk in units of `scale`, and the cross-entropy of progress."""
-    imitation = ((action.chunk - chunk).abs() / scale).mean()
-    return imitation, functional.binary_cross_entropy_with_logits(action.progress, progress)
+    """Return the L1 loss of the chunk in units of `scale`, and the cross-entropy of progress.
+
+    Only rows count where `imitate` (B,) is 1.
+    """
+    count = imitate.sum().clamp(min=1.0)
+    error = ((action.chunk - chunk).abs() / scale).mean((1, 2))
+    doubt = functional.binary_cross_entropy_with_logits(
+        action.progress, progress, reduction="none"
+    )
+    return (error * imitate).sum() / count, (doubt * imitate).sum() / count
 
 
 def project(camera: CameraGeometry, point: Tensor) -> Tensor:
@@ -99,8 +108,10 @@ def sighting_loss(
     heat = heat / heat.sum(-1, keepdim=True).clamp(min=1e-6)
     label = torch.cat([heat * visible[..., None], 1 - visible[..., None]], -1)
     attention = -(label * functional.log_softmax(sighting.logits, -1)).sum(-1).mean()
-    error = functional.smooth_l1_loss(
-        sighting.point / 0.02, point / 0.02, reduction="none", beta=0.3
-    ).clamp(max=8.0).mean(-1)
+    error = (
+        functional.smooth_l1_loss(sighting.point / 0.02, point / 0.02, reduction="none", beta=0.3)
+        .clamp(max=8.0)
+        .mean(-1)
+    )
     location = (error * visible).sum() / visible.sum().clamp(min=1.0)
     return attention, location

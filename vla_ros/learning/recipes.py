@@ -21,8 +21,14 @@ def tabletop_small() -> PolicyConfig:
         mount = Chain.from_urdf(urdf, HAND if on_hand else "base_link", f"{name}_camera_optical")
         info = camera_info(name)
         cameras[name] = CameraGeometry(
-            width=info.width, height=info.height, fx=info.fx, fy=info.fy, cx=info.cx, cy=info.cy,
-            on_hand=on_hand, mount=_rows(mount.tip),
+            width=info.width,
+            height=info.height,
+            fx=info.fx,
+            fy=info.fy,
+            cx=info.cx,
+            cy=info.cy,
+            on_hand=on_hand,
+            mount=_rows(mount.tip),
         )
     tree = KinematicTree(
         origins=tuple(_rows(origin) for origin in arm.origins),

@@ -16,6 +16,7 @@ from vla_ros.sim.scenes import COLOURS, CONTAINERS, DIRECTIONS, SHAPES, SKILLS, 
 from vla_ros.sim.tabletop import CAMERAS, JOINTS, Tabletop
 
 FloatArray = NDArray[np.float64]
+Value = NDArray[np.generic] | np.generic
 
 #: Everything that can stand on the table has a kind; containers follow the shapes.
 KINDS = (*SHAPES, *CONTAINERS)
@@ -31,9 +32,9 @@ class Record:
 
     success: bool = False
     texts: str = ""
-    meta: dict[str, NDArray[np.generic]] = field(default_factory=dict)
-    states: dict[str, list[NDArray[np.generic]]] = field(default_factory=dict)
-    images: dict[str, list[NDArray[np.generic]]] = field(default_factory=dict)
+    meta: dict[str, Value] = field(default_factory=dict)
+    states: dict[str, list[Value]] = field(default_factory=dict)
+    images: dict[str, list[Value]] = field(default_factory=dict)
 
 
 class Disturbance:
@@ -127,7 +128,7 @@ def positions_of(table: Tabletop) -> FloatArray:
     return out
 
 
-def _describe(table: Tabletop) -> dict[str, NDArray[np.generic]]:
+def _describe(table: Tabletop) -> dict[str, Value]:
     scene = table.scene
     names = things(scene)
     kind = np.full(MAX_THINGS, -1, np.int8)
@@ -153,7 +154,7 @@ def _describe(table: Tabletop) -> dict[str, NDArray[np.generic]]:
 def _keep_state(
     record: Record, table: Tabletop, previous: FloatArray, chunk: FloatArray, progress: float
 ) -> None:
-    row: dict[str, NDArray[np.generic]] = {
+    row: dict[str, Value] = {
         "state": table.joint_positions.astype(np.float32),
         "velocity": ((table.joint_positions - previous) / STEP_S).astype(np.float32),
         "imu": table.imu_window(),
@@ -166,7 +167,7 @@ def _keep_state(
 
 
 def _keep_image(record: Record, table: Tabletop) -> None:
-    row: dict[str, NDArray[np.generic]] = {"row": np.int32(len(record.states["state"]) - 1)}
+    row: dict[str, Value] = {"row": np.int32(len(record.states["state"]) - 1)}
     for camera in CAMERAS:
         rgb, depth = table.render(camera)
         row[f"rgb_{camera}"] = rgb

@@ -27,7 +27,12 @@ Meaning = tuple[str, tuple[str, str], str | tuple[str, str] | None]
 PAIRS = tuple((c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_COMBINATIONS)
 #: Classes of the auxiliary text targets; the last class of an optional one is "none".
 AUXILIARY = {
-    "skill": 5, "colour": 6, "shape": 3, "target_colour": 7, "target_kind": 6, "direction": 5,
+    "skill": 5,
+    "colour": 6,
+    "shape": 3,
+    "target_colour": 7,
+    "target_kind": 6,
+    "direction": 5,
 }
 
 
@@ -35,7 +40,10 @@ class TextBank:
     """Sentences as token features (N, L, F) float16, masks (N, L), and their classes."""
 
     def __init__(
-        self, features: NDArray[np.float16], masks: NDArray[np.bool_], labels: NDArray[np.int64],
+        self,
+        features: NDArray[np.float16],
+        masks: NDArray[np.bool_],
+        labels: NDArray[np.int64],
         meanings: list[Meaning],
     ) -> None:
         """Index the sentences by their meaning."""
@@ -83,7 +91,9 @@ class TextBank:
         else:
             features, masks, keep = _embed(language, [text.text for text, _ in instructions])
             if cache is not None:
-                np.savez(cache, features=features, masks=masks, keep=keep)
+                partial = cache.with_suffix(".partial.npz")
+                np.savez(partial, features=features, masks=masks, keep=keep)
+                partial.rename(cache)
         kept = [instructions[row] for row in keep]
         labels = np.array([_classes(text) for text, _ in kept])
         return TextBank(features, masks, labels, [meaning for _, meaning in kept])

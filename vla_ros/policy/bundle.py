@@ -1,6 +1,6 @@
-"""A policy on disk: a directory whose every file is named and hashed in `bundle.json`. No torch here.
+"""A policy on disk: a directory whose every file is named and hashed in `bundle.json`.
 
-No pickle is ever read: weights are safetensors, graphs are ONNX.
+No torch here. No pickle is ever read: weights are safetensors, graphs are ONNX.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write a policy as a bundle: safetensors, an ONNX graph checked against torch, the language encoder."""
+"""Write a policy as a bundle: safetensors, ONNX graph checked against torch, language encoder."""
 
 from __future__ import annotations
 
@@ -18,8 +18,16 @@ from vla_ros.policy.configuration import CAMERAS, MODALITIES, PolicyConfig
 from vla_ros.policy.model import Inputs, Policy, merge_points
 
 INPUT_NAMES = (
-    "rgb_front", "depth_front", "rgb_wrist", "depth_wrist", "imu", "state", "language",
-    "language_mask", "anchor", "present",
+    "rgb_front",
+    "depth_front",
+    "rgb_wrist",
+    "depth_wrist",
+    "imu",
+    "state",
+    "language",
+    "language_mask",
+    "anchor",
+    "present",
 )
 OUTPUT_NAMES = ("chunk", "progress", "points", "attention_front", "attention_wrist")
 TOLERANCE = 1e-3
@@ -34,18 +42,32 @@ class Deployed(nn.Module):
         self.policy = policy
 
     def forward(
-        self, rgb_front: Tensor, depth_front: Tensor, rgb_wrist: Tensor, depth_wrist: Tensor,
-        imu: Tensor, state: Tensor, language: Tensor, language_mask: Tensor, anchor: Tensor,
+        self,
+        rgb_front: Tensor,
+        depth_front: Tensor,
+        rgb_wrist: Tensor,
+        depth_wrist: Tensor,
+        imu: Tensor,
+        state: Tensor,
+        language: Tensor,
+        language_mask: Tensor,
+        anchor: Tensor,
         present: Tensor,
     ) -> tuple[Tensor, ...]:
         """Return `OUTPUT_NAMES`."""
         inputs = Inputs(
-            rgb=(rgb_front, rgb_wrist), depth=(depth_front, depth_wrist), imu=imu, state=state,
-            language=language, language_mask=language_mask, anchor=anchor, present=present,
+            rgb=(rgb_front, rgb_wrist),
+            depth=(depth_front, depth_wrist),
+            imu=imu,
+            state=state,
+            language=language,
+            language_mask=language_mask,
+            anchor=anchor,
+            present=present,
         )
         action, points, sightings = self.policy(inputs)
         heat = [
-            torch.softmax(sightings[camera].logits[:, :2], -1)[..., :-1].unflatten(-1, (32, 32))
+            torch.softmax(sightings[camera].logits[:, :2], -1)[..., :-1].reshape(-1, 2, 32, 32)
             for camera in CAMERAS
         ]
         return action.chunk, torch.sigmoid(action.progress), merge_points(points), *heat
@@ -105,8 +127,12 @@ def save_pretrained(
         if language.resolve() != directory.resolve():
             shutil.copyfile(language / file, directory / file)
     return write_description(
-        directory, name=name, policy=policy.config.to_dict(), contract=contract,
-        training=training, files=(WEIGHTS, GRAPH, LANGUAGE, TOKENIZER),
+        directory,
+        name=name,
+        policy=policy.config.to_dict(),
+        contract=contract,
+        training=training,
+        files=(WEIGHTS, GRAPH, LANGUAGE, TOKENIZER),
     )
 
 
@@ -119,8 +145,13 @@ def export_graph(policy: Policy, path: Path) -> None:
     deployed = Deployed(policy).eval()
     inputs = example_inputs(policy.config)
     program = torch.onnx.export(
-        deployed, inputs, input_names=list(INPUT_NAMES), output_names=list(OUTPUT_NAMES),
-        dynamo=True, optimize=True, verbose=False,
+        deployed,
+        inputs,
+        input_names=list(INPUT_NAMES),
+        output_names=list(OUTPUT_NAMES),
+        dynamo=True,
+        optimize=True,
+        verbose=False,
     )
     assert program is not None
     program.save(str(path), external_data=False)

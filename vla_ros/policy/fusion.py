@@ -16,7 +16,12 @@ class SelfAttentionFusion(nn.Module):
         """Build `layers` pre-norm transformer layers."""
         super().__init__()
         layer = nn.TransformerEncoderLayer(
-            width, heads, 3 * width, dropout=0.0, activation="gelu", batch_first=True,
+            width,
+            heads,
+            3 * width,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
             norm_first=True,
         )
         self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
@@ -24,7 +29,7 @@ class SelfAttentionFusion(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Return the fused token (B, width) of tokens (B, T, width); `mask` (B, T) is 1 for there."""
+        """Return the fused token (B, width) of tokens (B, T, width); `mask` (B, T): 1 is there."""
         readout = self.readout.expand(tokens.shape[0], -1, -1)
         everything = torch.cat([readout, tokens], 1)
         missing = torch.cat([torch.zeros_like(mask[:, :1]), 1.0 - mask], 1) > 0.5

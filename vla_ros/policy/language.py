@@ -1,9 +1,9 @@
-"""From token features to what the policy needs of a sentence: the skill, the object, the target."""
+"""From token features to what the policy needs of a sentence: skill, object, target."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
 import torch
+from torch import Tensor, nn
 
 SLOTS = ("skill", "object", "target", "direction")
 
@@ -27,9 +27,10 @@ class LanguageSlots(nn.Module):
         self.out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width))
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Return the slots (B, 4, width) of tokens (B, L, features); `mask` (B, L) is 1 for words."""
+        """Return the slots (B, 4, width) of tokens (B, L, features); `mask` (B, L): 1 is word."""
         pad = mask < 0.5
         mixed = self.mix(self.project(tokens), src_key_padding_mask=pad)
         queries = self.queries.expand(tokens.shape[0], -1, -1)
         slots, _ = self.read(queries, mixed, mixed, key_padding_mask=pad, need_weights=False)
-        return self.out(slots + queries)
+        refined: Tensor = self.out(slots + queries)
+        return refined

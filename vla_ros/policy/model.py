@@ -81,8 +81,12 @@ class Policy(nn.Module):
         )
         self.state_embed = _mlp(2 * n + 9, width)
         self.imu_embed = nn.Sequential(
-            nn.Conv1d(6, 32, 5, stride=2), nn.GELU(), nn.Conv1d(32, 32, 3, stride=2), nn.GELU(),
-            nn.Flatten(), nn.Linear(_imu_width(config), width),
+            nn.Conv1d(6, 32, 5, stride=2),
+            nn.GELU(),
+            nn.Conv1d(32, 32, 3, stride=2),
+            nn.GELU(),
+            nn.Flatten(),
+            nn.Linear(_imu_width(config), width),
         )
         self.slot_type = nn.Parameter(torch.randn(len(SLOTS), width) * 0.1)
         self.fusion = SelfAttentionFusion(width, config.heads, config.layers)
@@ -115,14 +119,16 @@ class Policy(nn.Module):
         name = CAMERAS[index]
         pose = self.camera_pose(name, inputs.state)
         with_depth = inputs.present[:, MODALITIES.index(f"depth_{name}"), None, None]
-        features, depth = self.vision[name].features(
+        encoder = self.vision[name]
+        assert isinstance(encoder, KeypointEncoder)
+        features, depth = encoder.features(
             inputs.rgb[index], inputs.depth[index] * with_depth, pose[0][:, 2], pose[1][:, 2]
         )
-        sighting: Sighting = self.vision[name](features, depth, queries)
+        sighting: Sighting = encoder(features, depth, queries)
         return sighting
 
     def camera_pose(self, name: str, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rotation (B, 3, 3) and position (B, 3) of T_base_optical, as the contract has it."""
+        """Return rotation (B, 3, 3) and position (B, 3) of T_base_optical as in the contract."""
         camera = self.config.cameras[name]
         mount = torch.tensor(camera.mount, dtype=torch.float32, device=state.device)
         if not camera.on_hand:

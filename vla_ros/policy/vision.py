@@ -21,8 +21,8 @@ from vla_ros.policy.configuration import CameraGeometry
 class Sighting(NamedTuple):
     """Where K queries are seen by one camera.
 
-    `point` (B, K, 3) [m] in the camera's optical frame; `confidence` (B, K), 1 when surely in view;
-    `logits` (B, K, cells + 1), the last one for "not here"; `pixel` (B, K, 2) [px].
+    `point` (B, K, 3) [m] in the camera's optical frame; `confidence` (B, K), 1 when surely in
+    view; `logits` (B, K, cells + 1), the last one for "not here"; `pixel` (B, K, 2) [px].
     """
 
     point: Tensor
@@ -105,7 +105,7 @@ class KeypointEncoder(nn.Module):
         Args:
             rgb: (B, H, W, 3), 0 to 255.
             depth: (B, H, W) [m], 0 = hole.
-            up: The third row of T_base_optical's rotation (B, 3): how height grows along each axis.
+            up: The third row of T_base_optical's rotation (B, 3): how height grows by axis.
             height: Of the camera above the base (B,) [m].
         """
         colour = rgb.permute(0, 3, 1, 2).float() * (2.0 / 255.0) - 1.0

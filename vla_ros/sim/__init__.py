@@ -1,4 +1,4 @@
-"""The simulated tabletop: scenes, physics, sensors, task suites, scripted experts. No ROS in here."""
+"""The simulated tabletop: scenes, instructions, physics, sensors, scores. No ROS in here."""
 
 import os
 

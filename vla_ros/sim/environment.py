@@ -1,4 +1,4 @@
-"""The tabletop as an environment: the same gate, limits and timing as on a robot, in simulated time."""
+"""The tabletop as an environment: gate, limits and timing of a robot, in simulated time."""
 
 from __future__ import annotations
 
@@ -144,4 +144,3 @@ class Environment:
             depths={camera: depth for camera, (_, depth) in rendered.items()},
             imu=self.table.imu_window(),
         )
-

@@ -57,11 +57,9 @@ def build_model(scene: Scene | None) -> mujoco.MjModel:
 
 
 def _robot_spec() -> mujoco.MjSpec:
-    marked = robot_urdf().replace(
-        '<robot name="so101">',
-        '<robot name="so101"><mujoco><compiler fusestatic="false" discardvisual="false"/></mujoco>',
-        1,
-    )
+    compiler = '<mujoco><compiler fusestatic="false" discardvisual="false"/></mujoco>'
+    head = '<robot name="so101">'
+    marked = robot_urdf().replace(head, head + compiler, 1)
     spec = mujoco.MjSpec.from_string(marked)
     spec.option.timestep = PHYSICS_STEP_S
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -101,9 +99,7 @@ def _robot_spec() -> mujoco.MjSpec:
         ("gyro", mujoco.mjtSensor.mjSENS_GYRO),
         ("accelerometer", mujoco.mjtSensor.mjSENS_ACCELEROMETER),
     ):
-        spec.add_sensor(
-            name=name, type=kind, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=imu.name
-        )
+        spec.add_sensor(name=name, type=kind, objtype=mujoco.mjtObj.mjOBJ_SITE, objname=imu.name)
     return spec
 
 
@@ -196,7 +192,10 @@ def _add_container(spec: mujoco.MjSpec, container: ContainerSpec) -> None:
     body = spec.worldbody.add_body(name=container.name, pos=(*container.xy, 0))
     colour = (container.grey, container.grey, container.grey * 0.94, 1)
     shared = {
-        "rgba": colour, "contype": 3, "conaffinity": 3, "friction": (0.9, 0.02, 0.004),
+        "rgba": colour,
+        "contype": 3,
+        "conaffinity": 3,
+        "friction": (0.9, 0.02, 0.004),
         "condim": 4,
     }
     radius = CONTAINER_RADIUS

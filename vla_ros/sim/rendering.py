@@ -102,9 +102,10 @@ class CameraNoise:
 
 @dataclass(kw_only=True)
 class ImuNoise:
-    """MEMS-class IMU noise: white noise, constant bias, slow bias walk (ICM-20948 datasheet, 100 Hz).
+    """MEMS-class IMU noise: white noise, constant bias, slow bias walk.
 
-    Gyro 0.015 deg/s/sqrt(Hz) and 0.5 deg/s bias; accelerometer 230 ug/sqrt(Hz) and 25 mg bias.
+    From the ICM-20948 datasheet, at 100 Hz: gyro 0.015 deg/s/sqrt(Hz) and 0.5 deg/s bias;
+    accelerometer 230 ug/sqrt(Hz) and 25 mg bias.
     """
 
     rng: Generator
@@ -123,4 +124,6 @@ class ImuNoise:
     def apply(self, reading: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the noisy reading (6,): gyro [rad/s], accelerometer [m/s^2]."""
         self._bias = self._bias + self._walk * self.rng.standard_normal(6)
-        return reading + self._bias + self._scale * self.rng.standard_normal(6)
+        noisy: NDArray[np.float64]
+        noisy = reading + self._bias + self._scale * self.rng.standard_normal(6)
+        return noisy

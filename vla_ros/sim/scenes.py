@@ -1,4 +1,4 @@
-"""What stands on the table, drawn from a seed: objects, containers, light, camera pose, instruction."""
+"""What stands on the table, drawn from a seed: things, light, camera pose, instruction."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ class ContainerSpec:
 class Appearance:
     """Lighting, texture and camera pose of one episode.
 
-    Ranges: key light direction within 35 degrees of vertical, diffuse 0.45 to 0.75, ambient 0.25 to
-    0.45; table grey-brown with a value noise of up to 12 %; object hue and value jittered by 6 %;
-    front camera moved by up to 8 mm and 0.8 degrees, wrist camera by up to 1.5 mm and 0.5 degrees
-    about each axis.
+    Ranges: key light direction within 35 degrees of vertical, diffuse 0.45 to 0.75, ambient 0.25
+    to 0.45; table grey-brown with a value noise of up to 12 %; object hue and value jittered by
+    6 %; front camera moved by up to 8 mm and 0.8 degrees, wrist camera by up to 1.5 mm and 0.5
+    degrees about each axis.
     """
 
     light_direction: tuple[float, float, float]
@@ -183,9 +183,7 @@ def _phrase(
     goal: str | tuple[str, str] | None = target
     if skill == "stack":
         goal = (objects[1].colour, objects[1].shape)
-    return book.sample(
-        rng, skill, (named.colour, named.shape), target=goal, direction=direction
-    )
+    return book.sample(rng, skill, (named.colour, named.shape), target=goal, direction=direction)
 
 
 def _allowed(split: str, colour: str, shape: str) -> bool:
@@ -272,9 +270,7 @@ def _free_spot(
     for _ in range(60):
         distance = math.sqrt(rng.uniform(reach[0] ** 2, reach[1] ** 2))
         bearing = rng.uniform(-BEARING, BEARING)
-        xy = np.array(
-            [SHOULDER_X + distance * math.cos(bearing), distance * math.sin(bearing)]
-        )
+        xy = np.array([SHOULDER_X + distance * math.cos(bearing), distance * math.sin(bearing)])
         if lane is not None and not _lane_is_reachable(xy, lane):
             continue
         if all(np.hypot(*(xy - other)) > radius + size + 0.018 for other, size in taken):
@@ -321,4 +317,4 @@ HOME = np.array([0.0, -0.95, 0.5, 1.5, 0.0, 0.9])
 
 def _sample_start(rng: Generator) -> NDArray[np.float64]:
     spread = np.array([0.6, 0.2, 0.2, 0.12, 0.05, 0.3])
-    return HOME + rng.uniform(-1, 1, 6) * spread
+    return np.asarray(HOME + rng.uniform(-1, 1, 6) * spread)

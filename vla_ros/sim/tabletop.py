@@ -40,7 +40,12 @@ def camera_info(camera: str, size: int = IMAGE_SIZE) -> CameraInfo:
     focal = 0.5 * size / math.tan(0.5 * math.radians(FIELD_OF_VIEW[camera]))
     centre = 0.5 * size - 0.5
     return CameraInfo(
-        width=size, height=size, fx=focal, fy=focal, cx=centre, cy=centre,
+        width=size,
+        height=size,
+        fx=focal,
+        fy=focal,
+        cx=centre,
+        cy=centre,
         frame_id=f"{camera}_camera_optical",
     )
 
@@ -181,7 +186,8 @@ class Tabletop:
             mujoco.mju_mulQuat(quat_wxyz, inverse, self.data.xquat[body])
             offset = np.zeros(3)
             mujoco.mju_rotVecQuat(offset, self.data.xpos[body] - self.data.xpos[parent], inverse)
-            transforms.append((self.model.body(parent).name, name, offset, quat_wxyz[[1, 2, 3, 0]]))
+            quat_xyzw = quat_wxyz[[1, 2, 3, 0]]
+            transforms.append((self.model.body(parent).name, name, offset, quat_xyzw))
         return transforms
 
 

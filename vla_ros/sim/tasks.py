@@ -81,7 +81,8 @@ class TaskJudge:
 
     def _reach(self) -> bool:
         item = self.scene.find(self.scene.named)
-        point = self._position(item.name) + (0, 0, item.half_size + REACH_ABOVE)
+        point = self._position(item.name)
+        point[2] += item.half_size + REACH_ABOVE
         return bool(np.linalg.norm(self._tcp - point) <= REACH_RADIUS)
 
     def _lift(self) -> bool:
