@@ -127,7 +127,7 @@ class MotionFilter:
         return self.advance(self.wishes(samples))
 
     def brake(self) -> FloatArray:
-        """Advance one period of the fastest stop without reversal; return the command [rad]."""
+        """Advance one period of the fastest smooth stop; return the command [rad]."""
         for motion in self._motions:
             motion.apply(motion.brake())
         self.limited = False

@@ -32,6 +32,7 @@ def planar() -> Chain:
     return Chain.from_urdf(PLANAR, "base", "tip")
 
 
+@settings(deadline=None)
 @given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0, 0.1))
 def test_a_planar_arm_is_where_trigonometry_says(a: float, b: float, slide: float) -> None:
     x = 0.3 * np.cos(a) + 0.2 * np.cos(a + b) - slide * np.sin(a + b)

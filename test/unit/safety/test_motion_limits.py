@@ -176,6 +176,19 @@ def test_infinities_of_opposite_sign_do_not_cancel_out() -> None:
         motion.step(np.array([np.inf, -np.inf, 0.0]))
 
 
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_samples_that_are_not_finite_are_refused_before_anything_moves(row: int) -> None:
+    motion = MotionFilter(arm_limits(), DT_S)
+    motion.reset(np.zeros(3))
+    samples = np.zeros((3, 3))
+    samples[row, 2] = np.nan
+    with pytest.raises(NonFiniteCommand, match=r"target: c is not a finite"):
+        motion.wishes(samples)
+    samples[row] = np.inf, -np.inf, 0.0
+    with pytest.raises(NonFiniteCommand, match=r"target: a, b"):
+        motion.wishes(samples)
+
+
 def test_targets_of_the_wrong_number_are_refused() -> None:
     motion = MotionFilter(arm_limits(), DT_S)
     motion.reset(np.zeros(3))
