@@ -16,8 +16,9 @@ from pathlib import Path
 
 OLDEST_PYTHON = (3, 11)
 NEWEST_PYTHON = (3, 14)
-EGL_PACKAGES = ("libegl1", "libegl-mesa0", "libgl1-mesa-dri")
+EGL_PACKAGES = ("libegl1", "libegl-mesa0", "libgl1-mesa-dri", "libopengl0")
 EGL_DRIVERS = ("libEGL_mesa.so.0", "libEGL_nvidia.so.0")
+GL_LIBRARIES = ("libOpenGL.so.0", "libGL.so.1")
 
 
 class SetupError(Exception):
@@ -163,8 +164,12 @@ def check_egl() -> None:
 
 
 def has_egl() -> bool:
-    """Return whether EGL and a driver for it can be loaded."""
-    return _loads("libEGL.so.1") and any(_loads(driver) for driver in EGL_DRIVERS)
+    """Return whether EGL, a driver for it, and OpenGL can be loaded."""
+    return (
+        _loads("libEGL.so.1")
+        and any(_loads(driver) for driver in EGL_DRIVERS)
+        and any(_loads(library) for library in GL_LIBRARIES)
+    )
 
 
 def _loads(library: str) -> bool:
@@ -188,7 +193,7 @@ def _install_or_explain(problem: str, packages: tuple[str, ...] | list[str]) -> 
         raise SetupError(f"{problem}. Install what Debian calls\n  {names}")
     if os.geteuid() != 0:
         raise SetupError(f"{problem}. Install it:\n  sudo {command}")
-    print(f"[setup] {problem.lower()}: {command}", flush=True)
+    print(f"[setup] {problem}: {command}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for step in ("apt-get update -q", command):
         done = subprocess.run(
