@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from vla_ros.core.errors import InstructionRejected
 from vla_ros.core.protocols import Policy
 from vla_ros.core.types import Observation
+from vla_ros.evaluation.plan import LIMIT_S
 from vla_ros.planner.goal_monitor import GoalSettings
 from vla_ros.sim.environment import STEP_S, Environment, TimeStep
 from vla_ros.sim.scenes import Scene
 
-#: Longest duration of an episode in [s].
-LIMIT_S = 15.0
 #: After success an episode goes on for this long at most in [s], to hear the policy say so.
-LINGER_S = 1.5
+LINGER_S = 3.0
 
 #: Called with every observation and the chunk's progress.
 OnStep = Callable[[Observation, float], None]

@@ -38,6 +38,7 @@ def film_failures(bundle: Path, report: Report, directory: Path) -> Iterator[Pat
             report.plan.scene(result.index),
             instruction=result.instruction,
             on_step=_into(frames),
+            limit_s=report.plan.limit_s,
         )
         path = directory / f"{result.seed}-{result.skill}.mp4"
         imageio.imwrite(path, np.stack(frames), fps=round(1 / STEP_S), macro_block_size=1)

@@ -17,6 +17,8 @@ from vla_ros.sim.scenes import SKILLS, TEST_SEED, Scene, sample_scene
 SPLITS = ("seeds", "phrasing", "combination")
 ABLATIONS = ("instruction",)
 SUITES = ("core",)
+#: Longest duration of an episode in [s].
+LIMIT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class EvaluationPlan:
         first_seed: Of the first scene, `TEST_SEED` or above.
         phrasings: A phrasing file whose templates replace the split's.
         ablate: `instruction`: each episode's policy is told another episode's sentence.
+        limit_s: Longest duration of an episode in simulated [s].
     """
 
     suite: str = "core"
@@ -39,6 +42,7 @@ class EvaluationPlan:
     first_seed: int = TEST_SEED
     phrasings: Path | None = None
     ablate: str | None = None
+    limit_s: float = LIMIT_S
 
     def __post_init__(self) -> None:
         """Check it.
@@ -56,6 +60,8 @@ class EvaluationPlan:
         fewest = 2 if self.ablate else 1
         if self.episodes < fewest:
             raise UserError(f"episodes is {self.episodes}; expected {fewest} or more")
+        if not self.limit_s > 0:
+            raise UserError(f"limit_s is {self.limit_s}; expected a duration above 0 s")
         if self.first_seed < TEST_SEED:
             raise UserError(
                 f"seed {self.first_seed} belongs to training; seeds of evaluations begin at "

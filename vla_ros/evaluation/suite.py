@@ -61,7 +61,12 @@ def play(
 ) -> EpisodeResult:
     """Play one episode of a plan."""
     return run_episode(
-        environment, policy, plan.scene(index), instruction=instruction, index=index
+        environment,
+        policy,
+        plan.scene(index),
+        instruction=instruction,
+        index=index,
+        limit_s=plan.limit_s,
     )
 
 

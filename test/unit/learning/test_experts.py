@@ -1,0 +1,71 @@
+"""The scripted experts do what the instructions ask for, and their chunks can be executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from vla_ros.learning.experts import HORIZON, Expert
+from vla_ros.learning.inverse_kinematics import ArmKinematics
+from vla_ros.learning.rollouts import Disturbance, run_episode
+from vla_ros.sim.environment import Environment
+from vla_ros.sim.scenes import SKILLS, sample_scene
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[Environment]:
+    environment = Environment(cameras=())
+    yield environment
+    environment.close()
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+def test_an_expert_succeeds_and_moves_nothing_else(environment: Environment, skill: str) -> None:
+    calm = Disturbance(np.random.default_rng(0), 0.0)
+    for seed in (1, 2, 3):
+        record = run_episode(
+            environment,
+            sample_scene(seed=seed, skill=skill),
+            Expert(),
+            calm,
+            rng=np.random.default_rng(0),
+            image_probability=0.0,
+            linger_s=3.0,
+        )
+        score = environment.table.score()
+        assert record.success, f"seed {seed}: {record.texts}: {score.reason}"
+        assert not score.violated
+        progress = np.array(record.states["progress"])
+        assert progress[0] < 0.5
+        assert progress[-1] >= 0.9, "what being done looks like is demonstrated"
+
+
+def test_a_chunk_starts_at_the_command_in_force_and_has_no_jump(environment: Environment) -> None:
+    environment.reset(sample_scene(seed=2, skill="lift"))
+    table = environment.table
+    chunk, progress = Expert().chunk(table)
+    assert chunk.shape == (HORIZON, 6)
+    assert np.isfinite(chunk).all()
+    assert 0.0 <= progress <= 1.0
+    rows = np.vstack([table.command, chunk])
+    assert np.abs(np.diff(rows, axis=0)).max() < 0.2, "faster than 4 rad/s"
+
+
+def test_an_expert_has_no_memory(environment: Environment) -> None:
+    environment.reset(sample_scene(seed=2, skill="push"))
+    first, _ = Expert().chunk(environment.table)
+    again, _ = Expert().chunk(environment.table)
+    np.testing.assert_allclose(first, again, atol=1e-6)
+
+
+def test_following_a_path_brings_the_tcp_to_the_point() -> None:
+    arm = ArmKinematics()
+    positions = np.array([0.0, -0.95, 0.5, 1.5, 0.0, 0.9])
+    start = arm.tcp(positions)
+    goal = np.array([0.22, 0.05, 0.06])
+    for step in range(1, 41):
+        positions = arm.follow(positions, start + (goal - start) * step / 40, 0.05)
+    np.testing.assert_allclose(arm.tcp(positions), goal, atol=0.004)
+    assert positions[5] == 0.9

@@ -1,0 +1,106 @@
+"""The environment: specs, the gate between chunk and arm, what is rejected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vla_ros.contract import load_contract
+from vla_ros.core.types import ActionChunk, Observation
+from vla_ros.sim.environment import STEP_S, Environment
+from vla_ros.sim.model import JOINTS
+from vla_ros.sim.scenes import sample_scene
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[Environment]:
+    environment = Environment()
+    yield environment
+    environment.close()
+
+
+@pytest.fixture
+def observation(environment: Environment) -> Observation:
+    return environment.reset(sample_scene(seed=3)).observation
+
+
+def chunk_to(
+    observation: Observation, target: NDArray[np.floating], rows: int = 10
+) -> ActionChunk:
+    return ActionChunk(
+        stamp_ns=observation.stamp_ns,
+        step_s=0.05,
+        joint_names=JOINTS,
+        positions=np.tile(target, (rows, 1)).astype(np.float64),
+    )
+
+
+def test_observations_are_as_specified(environment: Environment, observation: Observation) -> None:
+    spec = environment.observation_spec()
+    features: dict[str, NDArray[np.generic] | None] = {
+        "observation.imu": observation.imu,
+        "observation.state": observation.state,
+    }
+    features |= {f"observation.images.{key}": value for key, value in observation.images.items()}
+    features |= {f"observation.depth.{key}": value for key, value in observation.depths.items()}
+    assert set(features) == set(spec)
+    for name, value in features.items():
+        assert value is not None
+        assert value.shape == spec[name].shape, name
+        assert value.dtype == spec[name].dtype, name
+
+
+def test_specs_are_the_contracts(environment: Environment) -> None:
+    contract = load_contract("tabletop_sim")
+    names = {spec.feature for spec in contract.observations}
+    assert names == set(environment.observation_spec())
+    assert environment.action_spec().shape[-1] == len(contract.action.joints)
+
+
+def test_a_step_lasts_fifty_milliseconds(
+    environment: Environment, observation: Observation
+) -> None:
+    step = environment.step(None)
+    assert step.observation.stamp_ns - observation.stamp_ns == pytest.approx(STEP_S * 1e9)
+    assert environment.table.time_s == pytest.approx(STEP_S)
+
+
+def test_the_arm_follows_chunks(environment: Environment, observation: Observation) -> None:
+    target = observation.state + np.array([0.3, 0, 0, 0, 0.2, -0.2])
+    for _ in range(20):
+        step = environment.step(chunk_to(observation, target))
+        observation = step.observation
+        assert not step.rejected
+        assert not step.violations
+    np.testing.assert_allclose(observation.state, target, atol=0.06)
+
+
+def test_a_violent_chunk_breaks_no_limit(
+    environment: Environment, observation: Observation
+) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        target = observation.state + rng.uniform(-0.6, 0.6, 6)
+        step = environment.step(chunk_to(observation, target))
+        observation = step.observation
+        assert not step.violations
+
+
+def test_a_bad_chunk_is_rejected_with_the_reason_and_the_arm_holds(
+    environment: Environment, observation: Observation
+) -> None:
+    good = chunk_to(observation, observation.state)
+    for bad, reason in (
+        (replace(good, positions=good.positions * np.nan), "finite"),
+        (replace(good, joint_names=("a", *JOINTS[1:])), "joints: expected"),
+        (replace(good, stamp_ns=good.stamp_ns - 10**10), "old|stale|age"),
+    ):
+        before = environment.table.joint_positions
+        step = environment.step(bad)
+        assert re.search(reason, step.rejected), step.rejected
+        assert np.abs(environment.table.joint_positions - before).max() < 0.03
