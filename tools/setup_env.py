@@ -59,15 +59,15 @@ def make_environment(prefix: Path, python: str, extras: list[str]) -> None:
     environment.step("machine", python, lambda: None)
 
     packages = environment.adapt(read_requirements("run"))
-    numpy = [pin for pin in packages if pin.startswith("numpy==")]
-    base = numpy if ros else [*numpy, *read_requirements("ros")]
-    environment.step(
-        "numpy" if ros else "ROS 2 wheels", base, lambda: environment.install(base, "--no-deps")
-    )
+    base = [pin for pin in packages if pin.startswith(("numpy==", "setuptools=="))]
+    if not ros:
+        base += read_requirements("ros")
+    name = "what interfaces are built with" if ros else "ROS 2 wheels"
+    environment.step(name, base, lambda: environment.install(base, "--no-deps"))
     with build_interfaces(environment, base):
         environment.step("packages", packages, lambda: environment.install(packages, "--no-deps"))
         for extra in extras:
-            pins = [*environment.adapt(read_requirements(extra)), *numpy]
+            pins = [*environment.adapt(read_requirements(extra)), *packages]
             environment.step(extra, pins, functools.partial(environment.install, pins, *INDEX))
     install_vla_ros(environment)
     if ros:
