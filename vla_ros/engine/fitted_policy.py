@@ -1,0 +1,83 @@
+"""A policy on another robot than the one it was made for: its images are cut and scaled to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from vla_ros.contract import ContractDifference, RobotContract, require_compatible
+from vla_ros.core.protocols import Policy
+from vla_ros.core.types import ActionChunk, Observation
+from vla_ros.observation.images import fit_depth, fit_rgb
+from vla_ros.policy.bundle import Bundle
+
+#: Width and height [px] that a policy takes, by camera.
+Sizes = Mapping[str, tuple[int, int]]
+
+
+class FittedPolicy:
+    """Hands observations on to a policy, each image in the size that the policy takes."""
+
+    def __init__(self, inner: Policy, sizes: Sizes) -> None:
+        """Fit the images of the cameras in `sizes` for `inner`."""
+        self._inner = inner
+        self._sizes = dict(sizes)
+
+    @property
+    def name(self) -> str:
+        """Name of the bundle."""
+        return self._inner.name
+
+    @property
+    def bundle_sha256(self) -> str:
+        """Hash of the bundle."""
+        return self._inner.bundle_sha256
+
+    def start(self, instruction: str) -> None:
+        """Hand on a new instruction."""
+        self._inner.start(instruction)
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """Return the chunk for one observation of the robot's own image sizes."""
+        return self._inner.infer(fit_observation(observation, self._sizes))
+
+
+def fit_observation(observation: Observation, sizes: Sizes) -> Observation:
+    """Return the observation with the images and depths of the cameras in `sizes` fitted."""
+    return replace(
+        observation,
+        images={
+            camera: fit_rgb(image, *sizes[camera]) if camera in sizes else image
+            for camera, image in observation.images.items()
+        },
+        depths={
+            camera: fit_depth(depth, *sizes[camera]) if camera in sizes else depth
+            for camera, depth in observation.depths.items()
+        },
+    )
+
+
+def open_fitted(
+    open_policy: Callable[[str, RobotContract, int], Policy],
+    directory: str,
+    running: RobotContract,
+    threads: int,
+) -> tuple[Policy, list[ContractDifference]]:
+    """Return a bundle's policy fitted to a robot that it was not made for, and how they differ.
+
+    Args:
+        open_policy: Opens the bundle for the robot that it was made for.
+        directory: The bundle.
+        running: Contract of the robot that it will run on.
+        threads: Of one inference.
+
+    Raises:
+        BundleError: if a file of the bundle is missing or corrupted.
+        ContractError: if the contract in it cannot be read.
+    """
+    trained = RobotContract.from_dict(Bundle.open(directory).contract)
+    found = require_compatible(trained, running, allow_differences=True)
+    sizes = {
+        spec.camera: (spec.width, spec.height) for spec in trained.observations if spec.camera
+    }
+    return FittedPolicy(open_policy(directory, trained, threads), sizes), found
