@@ -36,6 +36,9 @@ class Options:
     sensor_reliability: str = field(
         default="best_effort", metadata={"help": "of the sensor topics: best_effort or reliable"}
     )
+    allow_differences: bool = field(
+        default=False, metadata={"help": "run a bundle that was made for another contract"}
+    )
     use_sim_time: bool = field(
         default=False, metadata={"help": "follow /clock and not the wall clock"}
     )
@@ -99,6 +102,7 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
         "bundle": _bundle(options),
         "backend": options.backend,
         "threads": options.threads,
+        "allow_differences": options.allow_differences,
         "sensor_reliability": options.sensor_reliability,
     }
     scene: dict[str, Value] = {

@@ -36,6 +36,9 @@ def up(
     sensor_reliability: Annotated[
         str, typer.Option(help="Of the sensor topics: best_effort or reliable.")
     ] = "best_effort",
+    allow_differences: Annotated[
+        bool, typer.Option(help="Run a bundle that was made for another contract.")
+    ] = False,
     use_sim_time: Annotated[bool, typer.Option(help="Follow /clock.")] = False,
 ) -> None:
     """Start the graph, restart nodes that crash, and stop everything on Ctrl-C.
@@ -52,6 +55,7 @@ def up(
         split=split,
         skill=skill,
         sensor_reliability=sensor_reliability,
+        allow_differences=allow_differences,
         use_sim_time=use_sim_time,
     )
     raise typer.Exit(Supervisor(describe(kind.value, options), GraphLog()).run())

@@ -14,6 +14,7 @@ from vla_ros_interfaces.srv import LoadPolicy
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import InstructionRejected, ObservationError, UserError
 from vla_ros.core.protocols import Policy
+from vla_ros.engine.fitted_policy import open_fitted
 from vla_ros.observation.rates import RateMonitor
 from vla_ros.ros.chunks import write_chunk
 from vla_ros.ros.diagnostics import ERROR, OK, DiagnosticsPublisher, Finding
@@ -38,6 +39,9 @@ class PolicyParameters:
     threads: int = parameter(1, about="threads that one inference may use")
     instruction_timeout_s: float = parameter(
         1.0, about="an instruction that nobody repeats for this long is dropped [s]; 0 = never"
+    )
+    allow_differences: bool = parameter(
+        False, about="run a bundle that was made for another contract"
     )
     sensor_reliability: str = parameter("best_effort", about="best_effort or reliable")
     autostart: bool = parameter(True, about="configure and activate at once")
@@ -93,9 +97,14 @@ class PolicyNode(ManagedNode):
         Raises:
             BundleError: if a file is missing or corrupted (named), or it is of another contract.
         """
-        policy = load_backend(self._settings.backend)(
-            bundle, self._contract, self._settings.threads
-        )
+        settings, contract = self._settings, self._contract
+        load = load_backend(settings.backend)
+        if settings.allow_differences and bundle:
+            policy, differences = open_fitted(load, bundle, contract, settings.threads)
+            for difference in differences:
+                self.get_logger().warning(f"allowed: {difference}")
+        else:
+            policy = load(bundle, contract, settings.threads)
         self.get_logger().info(f"policy '{policy.name}', bundle {policy.bundle_sha256[:12]}")
         return policy
 
