@@ -14,13 +14,12 @@ from vla_ros_interfaces.srv import LoadPolicy
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import InstructionRejected, ObservationError, UserError
 from vla_ros.core.protocols import Policy
-from vla_ros.engine.fitted_policy import open_fitted
 from vla_ros.observation.rates import RateMonitor
 from vla_ros.ros.chunks import write_chunk
 from vla_ros.ros.diagnostics import ERROR, OK, DiagnosticsPublisher, Finding
 from vla_ros.ros.lifecycle import ManagedNode
 from vla_ros.ros.parameters import declare_parameters, parameter
-from vla_ros.ros.policy_backends import load_backend
+from vla_ros.ros.policy_backends import load_backend, load_fitting
 from vla_ros.ros.qos import command_qos, latched_qos
 from vla_ros.ros.running import main_of
 from vla_ros.ros.sensor_streams import SensorStreams
@@ -100,9 +99,10 @@ class PolicyNode(ManagedNode):
         settings, contract = self._settings, self._contract
         load = load_backend(settings.backend)
         if settings.allow_differences and bundle:
-            policy, differences = open_fitted(load, bundle, contract, settings.threads)
+            policy, differences = load_fitting()(load, bundle, contract, settings.threads)
             for difference in differences:
-                self.get_logger().warning(f"allowed: {difference}")
+                say = self.get_logger().warning if difference.breaking else self.get_logger().info
+                say(f"allowed: {difference}")
         else:
             policy = load(bundle, contract, settings.threads)
         self.get_logger().info(f"policy '{policy.name}', bundle {policy.bundle_sha256[:12]}")
