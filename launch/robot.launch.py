@@ -1,6 +1,7 @@
 """Policy, gate and planner for hardware; `ros2 launch vla_ros robot.launch.py robot:=FILE`."""
 
 from launch import LaunchDescription
+
 from vla_ros.bringup.launching import launch_description
 
 

@@ -1,6 +1,7 @@
 """Simulation, policy, gate and planner; `ros2 launch vla_ros sim.launch.py --show-args`."""
 
 from launch import LaunchDescription
+
 from vla_ros.bringup.launching import launch_description
 
 
