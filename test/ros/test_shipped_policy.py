@@ -67,3 +67,15 @@ def test_the_policy_works_and_a_corrupted_bundle_does_not_replace_it(
     assert answer.bundle_sha256 == chunk.bundle
     count = len(listener.heard[CHUNKS])
     wait_for(lambda: len(listener.heard[CHUNKS]) > count + 5, "chunks of the new policy")
+
+
+def test_a_bundle_for_another_robot_is_refused_unless_that_is_allowed(
+    start_node: StartNode,
+) -> None:
+    refused = start_node("policy", bundle=str(SHIPPED), contract="so101")
+    assert refused.wait(30.0) == 78
+    difference = "observation.images.front size: made with 128x128 px, this robot has 640x480 px"
+    assert difference in refused.output
+    allowed = start_node("policy", bundle=str(SHIPPED), contract="so101", allow_differences=True)
+    allowed.wait_active()
+    assert f"allowed: {difference}" in allowed.output

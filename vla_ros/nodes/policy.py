@@ -101,8 +101,8 @@ class PolicyNode(ManagedNode):
         if settings.allow_differences and bundle:
             policy, differences = load_fitting()(load, bundle, contract, settings.threads)
             for difference in differences:
-                say = self.get_logger().warning if difference.breaking else self.get_logger().info
-                say(f"allowed: {difference}")
+                if difference.breaking:
+                    self.get_logger().warning(f"allowed: {difference}")
         else:
             policy = load(bundle, contract, settings.threads)
         self.get_logger().info(f"policy '{policy.name}', bundle {policy.bundle_sha256[:12]}")
