@@ -10,11 +10,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from vla_ros.contract.difference import require_compatible
+from vla_ros.contract.features import FeatureKind
 from vla_ros.contract.specs import RobotContract
 from vla_ros.core.errors import BundleError, ObservationError
 from vla_ros.core.types import ActionChunk, Observation
 from vla_ros.engine.language import LanguageEncoder, LanguageTokens
-from vla_ros.policy.bundle import GRAPH, Bundle
+from vla_ros.policy.bundle import DESCRIPTION, GRAPH, LANGUAGE, TOKENIZER, Bundle
 from vla_ros.policy.configuration import CAMERAS, PolicyConfig
 
 Float32Array = NDArray[np.float32]
@@ -35,7 +36,7 @@ class OnnxPolicy:
 
         Args:
             directory: The bundle.
-            contract: Of the robot that it will run on; None skips the comparison.
+            contract: Of the robot that it will run on; None for the one it was trained under.
             threads: Of ONNX Runtime within one inference.
 
         Raises:
@@ -43,10 +44,16 @@ class OnnxPolicy:
             ContractError: if the bundle was trained under a contract that differs; names how.
         """
         self._bundle = Bundle.open(directory)
+        trained = RobotContract.from_dict(self._bundle.contract)
         if contract is not None:
-            require_compatible(RobotContract.from_dict(self._bundle.contract), contract)
-        self._config = PolicyConfig.from_dict(self._bundle.policy)
-        self._joints = RobotContract.from_dict(self._bundle.contract).limits.names
+            require_compatible(trained, contract)
+        self._required = tuple(
+            spec for spec in (contract or trained).observations if spec.required
+        )
+        self._config = _read_config(self._bundle)
+        self._joints = trained.limits.names
+        for name in (LANGUAGE, TOKENIZER):
+            self._bundle.file(name)  # nothing is loaded whose hash was not checked
         self._language = LanguageEncoder(self._bundle.directory)
         self._session = _open_session(self._bundle.file(GRAPH), threads)
         self._instruction = ""
@@ -87,6 +94,7 @@ class OnnxPolicy:
         """
         if self._tokens is None:
             raise RuntimeError("OnnxPolicy.start(instruction) has not been called yet")
+        self._require(observation)
         inputs = self._inputs(observation, self._tokens)
         chunk, progress, points, *attention = self._session.run(None, inputs)
         unsure = self._anchor[0, :, 3] < ANCHOR_CONFIDENCE
@@ -104,6 +112,16 @@ class OnnxPolicy:
             progress=float(progress[0]),
             instruction=self._instruction,
         )
+
+    def _require(self, observation: Observation) -> None:
+        """Refuse an observation that lacks what the contract requires; the rest is masked."""
+        there = {FeatureKind.IMAGE: observation.images, FeatureKind.DEPTH: observation.depths}
+        for spec in self._required:
+            sensed = spec.camera in there.get(spec.kind, (spec.camera,))
+            if spec.kind is FeatureKind.IMU:
+                sensed = observation.imu is not None
+            if not sensed:
+                raise ObservationError(spec.feature, "is missing, and the contract requires it")
 
     def _inputs(
         self, observation: Observation, tokens: LanguageTokens
@@ -152,6 +170,8 @@ class OnnxPolicy:
                 f"expected {self._config.n_joints} finite positions, got {positions}",
             )
         now = observation.stamp_ns
+        if self._history and now < self._history[-1][0]:
+            self._history.clear()  # time was set back: a simulation began anew
         past = [entry for entry in self._history if 0.02 <= (now - entry[0]) * 1e-9 <= 0.15]
         velocity = np.zeros_like(positions)
         if past:
@@ -166,6 +186,15 @@ class OnnxPolicy:
 def open_policy(directory: str, contract: RobotContract, threads: int = 1) -> OnnxPolicy:
     """Open a bundle for a robot; the entry point of the `onnxruntime` backend."""
     return OnnxPolicy(directory, contract, threads)
+
+
+def _read_config(bundle: Bundle) -> PolicyConfig:
+    try:
+        return PolicyConfig.from_dict(bundle.policy)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            f"{bundle.directory / DESCRIPTION}: policy: this version cannot run it: {error!r}"
+        ) from error
 
 
 def _checked(

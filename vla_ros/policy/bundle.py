@@ -61,11 +61,11 @@ class Bundle:
             data = json.loads(description.read_text())
             bundle = Bundle(
                 directory=folder,
-                name=data["name"],
-                policy=data["policy"],
-                contract=data["contract"],
-                training=data["training"],
-                files=data["files"],
+                name=_typed(data, "name", str),
+                policy=_typed(data, "policy", dict),
+                contract=_typed(data, "contract", dict),
+                training=_typed(data, "training", dict),
+                files=_typed(data, "files", dict),
             )
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise BundleError(f"{description}: is no bundle description: {error!r}") from error
@@ -81,7 +81,7 @@ class Bundle:
             if found != expected:
                 raise BundleError(
                     f"{path}: is corrupted: SHA-256 {found[:12]}…, bundle.json says "
-                    f"{expected[:12]}…; get the bundle again"
+                    f"{str(expected)[:12]}…; get the bundle again"
                 )
         return bundle
 
@@ -120,6 +120,13 @@ def write_description(
     partial.write_text(json.dumps(data, indent=1) + "\n")
     partial.rename(directory / DESCRIPTION)
     return Bundle.open(directory)
+
+
+def _typed(data: dict[str, Any], key: str, kind: type) -> Any:
+    value = data[key]
+    if not isinstance(value, kind):
+        raise TypeError(f"{key} is a {type(value).__name__}, not a {kind.__name__}")
+    return value
 
 
 def _sha256(path: Path) -> str:
