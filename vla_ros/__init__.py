@@ -24,7 +24,8 @@ The data flow, one process a box, and the package that holds each box's logic::
 Everything that differs between robots is in one file, the robot contract. `vla_ros.core` is what
 all of them import. `vla_ros.ros` and `vla_ros.nodes` wire the boxes to topics, `vla_ros.bringup`
 says which nodes make a graph, and `vla_ros.cli` is the `vla_ros` command. `vla_ros.learning`
-collects demonstrations and trains; nothing that runs on a robot imports it.
+collects demonstrations and trains, `vla_ros.evaluation` measures; nothing that runs on a robot
+imports them.
 """
 
 __version__ = "0.1.0"

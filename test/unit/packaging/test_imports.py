@@ -9,6 +9,7 @@ import pytest
 
 WITHOUT_ROS = (
     "core", "contract", "observation", "policy", "engine", "safety", "planner", "learning", "sim",
+    "evaluation",
 )  # fmt: skip
 ROS_PACKAGES = (
     "rclpy", "launch", "launch_ros", "ament_index_python", "vla_ros_interfaces", "sensor_msgs",
@@ -16,7 +17,8 @@ ROS_PACKAGES = (
     "lifecycle_msgs", "rosgraph_msgs", "tf2_msgs",
 )  # fmt: skip
 WITHOUT_TRAINING = (
-    "core", "contract", "observation", "engine", "safety", "planner", "sim", "ros", "nodes",
+    "core", "contract", "observation", "engine", "safety", "planner", "sim", "evaluation", "ros",
+    "nodes",
     "bringup.graph", "bringup.supervisor", "cli.app", "cli.up", "cli.run", "cli.demo", "cli.eval",
 )  # fmt: skip
 TRAINING_PACKAGES = (
