@@ -105,12 +105,11 @@ class Trainer:
         return self.config.output / "checkpoint.pt"
 
     def run(self) -> Iterator[dict[str, float]]:
-        """Train to the end; yield the losses of every step."""
+        """Train to the end; yield the losses of every step, after it is logged and saved."""
         log = (self.config.output / "losses.jsonl").open("a")
         with log:
             while self.step < self.config.steps:
                 losses = self._advance()
-                yield losses
                 if self.step % 20 == 0:
                     log.write(json.dumps({"step": self.step, **losses}) + "\n")
                     log.flush()
@@ -118,6 +117,7 @@ class Trainer:
                     self.step == self.config.steps
                 ):
                     self.save()
+                yield losses
 
     def _advance(self) -> dict[str, float]:
         for group in self.optimizer.param_groups:
@@ -128,7 +128,7 @@ class Trainer:
             [value * weight for value, weight in terms.values() if weight > 0]
         ).sum()
         if not bool(torch.isfinite(total)):
-            bad = ", ".join(f"{key}={float(v):.3g}" for key, (v, _) in terms.items())
+            bad = ", ".join(f"{key}={float(v.detach()):.3g}" for key, (v, _) in terms.items())
             raise NonFiniteLoss(
                 f"step {self.step}: the loss is not finite ({bad}); "
                 f"the last good checkpoint is {self.checkpoint_path}"

@@ -82,7 +82,7 @@ def test_velocity_comes_from_earlier_observations(
 def test_holes_in_depth_are_all_the_same(
     policy: OnnxPolicy, observation: Observation, hole: float
 ) -> None:
-    def infer(value: float) -> np.ndarray:  # type: ignore[type-arg]
+    def infer(value: float) -> np.ndarray:
         depths = {key: depth.copy() for key, depth in observation.depths.items()}
         for depth in depths.values():
             depth[20:40, 30:60] = value

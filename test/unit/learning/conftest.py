@@ -1,0 +1,53 @@
+"""Demonstrations small enough to make in a test, and a trainer's configuration for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vla_ros.learning.collection import CollectionConfig, collect
+from vla_ros.learning.texts import TextBank
+from vla_ros.learning.training import TrainingConfig
+
+#: Sentences per meaning have a lower bound, so this is the smallest bank.
+SENTENCES = 100
+
+
+@pytest.fixture(scope="session")
+def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four rendered episodes of the experts."""
+    folder = tmp_path_factory.mktemp("demonstrations")
+    config = CollectionConfig(directory=folder, episodes=4, image_probability=0.15)
+    assert sum(episodes for episodes, _ in collect(config, workers=1)) == 4
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sentences(tmp_path_factory: pytest.TempPathFactory, language_files: Path) -> Path:
+    """The embedded sentences, which every run would otherwise embed again."""
+    cache = tmp_path_factory.mktemp("sentences") / "sentences.npz"
+    TextBank.build(language_files, SENTENCES, cache=cache)
+    return cache
+
+
+@pytest.fixture
+def config(
+    demonstrations: Path, sentences: Path, language_files: Path, tmp_path: Path
+) -> TrainingConfig:
+    """Three short steps over everything that is trained."""
+    output = tmp_path / "run"
+    output.mkdir()
+    (output / "sentences.npz").hardlink_to(sentences)
+    return TrainingConfig(
+        data=(demonstrations,),
+        output=output,
+        language=language_files,
+        steps=3,
+        images=2,
+        sentences_per_image=2,
+        episodes=2,
+        states_per_episode=2,
+        sentences=SENTENCES,
+        checkpoint_every=1,
+    )

@@ -1,0 +1,131 @@
+"""The network: kinematics inside it, masks, and the exported graph against torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vla_ros.core.kinematics import Chain
+from vla_ros.learning.recipes import HAND, tabletop_small
+from vla_ros.policy.bundle import GRAPH, WEIGHTS
+from vla_ros.policy.configuration import MODALITIES, PolicyConfig
+from vla_ros.policy.export import (
+    INPUT_NAMES,
+    TOLERANCE,
+    Deployed,
+    example_inputs,
+    parity,
+)
+from vla_ros.policy.kinematics import ForwardKinematics
+from vla_ros.policy.model import Policy
+from vla_ros.sim.model import robot_urdf
+
+#: Inputs that must not matter when a modality is missing.
+BEHIND = {
+    "front": ("rgb_front", "depth_front"),
+    "wrist": ("rgb_wrist", "depth_wrist"),
+    "depth_front": ("depth_front",),
+    "depth_wrist": ("depth_wrist",),
+    "imu": ("imu",),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def deployed() -> Deployed:
+    torch.manual_seed(0)
+    return Deployed(Policy(tabletop_small())).eval()
+
+
+@torch.no_grad()
+def run(deployed: Deployed, inputs: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    outputs: tuple[Tensor, ...] = deployed(*(inputs[name] for name in INPUT_NAMES))
+    return outputs
+
+
+def named_inputs(seed: int = 0) -> dict[str, Tensor]:
+    return dict(zip(INPUT_NAMES, example_inputs(tabletop_small(), seed), strict=True))
+
+
+def test_the_networks_kinematics_are_the_cores() -> None:
+    network = ForwardKinematics(tabletop_small().kinematics)
+    hand = Chain.from_urdf(robot_urdf(), "base_link", HAND)
+    tool = Chain.from_urdf(robot_urdf(), "base_link", "tcp")
+    positions = np.random.default_rng(0).uniform(-1.5, 1.5, (50, 6))
+    rotation, origin, tcp = network(torch.from_numpy(positions).float())
+    for row, q in enumerate(positions):
+        expected = hand.forward(q[: len(hand.names)])
+        np.testing.assert_allclose(rotation[row], expected[:3, :3], atol=1e-5)
+        np.testing.assert_allclose(origin[row], expected[:3, 3], atol=1e-5)
+        np.testing.assert_allclose(tcp[row], tool.forward(q[:5])[:3, 3], atol=1e-5)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_a_masked_modality_cannot_change_the_action(deployed: Deployed, modality: str) -> None:
+    first, other = named_inputs(0), named_inputs(1)
+    first["present"][0, MODALITIES.index(modality)] = 0.0
+    if modality in ("front", "wrist"):
+        first["present"][0, MODALITIES.index(f"depth_{modality}")] = 0.0
+    changed = first | {name: other[name] for name in BEHIND[modality]}
+    for before, after in zip(run(deployed, first)[:2], run(deployed, changed)[:2], strict=True):
+        torch.testing.assert_close(before, after, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_a_present_modality_does_change_the_action(deployed: Deployed, modality: str) -> None:
+    first, other = named_inputs(0), named_inputs(1)
+    changed = first | {name: other[name] for name in BEHIND[modality]}
+    before, after = run(deployed, first)[0], run(deployed, changed)[0]
+    assert (before - after).abs().max() > 1e-7
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_onnx_runtime_computes_what_torch_does(untrained_bundle: Path, seed: int) -> None:
+    from safetensors.torch import load_file
+
+    policy = Policy(tabletop_small())
+    policy.load_state_dict(load_file(untrained_bundle / WEIGHTS))
+    inputs = example_inputs(policy.config, seed)
+    worst, error = parity(Deployed(policy).eval(), untrained_bundle / GRAPH, inputs)
+    assert error <= TOLERANCE, worst
+
+
+def test_words_that_are_padding_do_not_matter(deployed: Deployed) -> None:
+    first = named_inputs(0)
+    padding = first["language_mask"][..., None] == 0
+    changed = first | {"language": torch.where(padding, torch.tensor(9.0), first["language"])}
+    torch.testing.assert_close(run(deployed, first)[0], run(deployed, changed)[0])
+
+
+def test_the_camera_on_the_hand_moves_with_the_hand(deployed: Deployed) -> None:
+    policy = deployed.policy
+    state = torch.zeros(2, 12)
+    state[1, 0] = 0.5
+    _, wrist = policy.camera_pose("wrist", state)
+    _, front = policy.camera_pose("front", state)
+    assert (wrist[0] - wrist[1]).norm() > 0.05
+    torch.testing.assert_close(front[0], front[1])
+
+
+def test_a_configuration_survives_json() -> None:
+    import json
+
+    config = tabletop_small()
+    assert PolicyConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_the_policy_is_small_enough_to_ship() -> None:
+    parameters = sum(value.numel() for value in Policy(tabletop_small()).parameters())
+    assert parameters < 5_000_000
