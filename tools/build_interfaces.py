@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 WHEEL_INCLUDE = re.compile(r"/opt/python/cp\d+-cp\d+t?/include/python3\.\d+t?")
@@ -89,17 +90,25 @@ def main() -> int:
     """
     prefix = Path(sys.prefix)
     mend_exported_cmake(prefix)
-    here = Path(__file__).resolve().parent
-    packages = [here.parent / "interfaces"]
-    if importlib.util.find_spec("tf2_msgs") is None:  # the wheels lack the message of /tf
-        packages.append(here / "tf2_msgs")
-    for package in packages:
-        try:
-            build_interfaces(package, prefix)
-        except subprocess.CalledProcessError as error:
-            print(f"{package.name} was not built: {error}", file=sys.stderr)
-            return 1
+    try:
+        # Together, for configuring keeps one core busy only.
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda source: build_interfaces(source, prefix), find_sources()))
+    except subprocess.CalledProcessError as error:
+        print(f"the interfaces were not built: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def find_sources() -> list[Path]:
+    """Return the interface packages to build: ours, and what this ROS 2 lacks."""
+    here = Path(__file__).resolve().parent
+    lacking = [
+        source
+        for source in sorted((here / "interfaces").iterdir())
+        if importlib.util.find_spec(source.name) is None
+    ]
+    return [here.parent / "interfaces", *lacking]
 
 
 if __name__ == "__main__":

@@ -80,7 +80,8 @@ def make_environment(prefix: Path, python: str, extras: list[str]) -> None:
 
 def build_interfaces(environment: Environment, base: list[str]) -> AbstractContextManager[None]:
     """Return a context that builds `vla_ros_interfaces` while its body runs."""
-    sources = sorted((ROOT / "interfaces").rglob("*.*"))
+    folders = (ROOT / "interfaces", ROOT / "tools" / "interfaces")
+    sources = sorted(path for folder in folders for path in folder.rglob("*.*"))
     made_from = [base, [path.read_text() for path in sources]]
     command = [str(environment.python), str(ROOT / "tools" / "build_interfaces.py")]
     return environment.in_background("interfaces", made_from, command)
