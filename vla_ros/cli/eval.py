@@ -88,7 +88,9 @@ def evaluate(
     plan = EvaluationPlan(
         suite=suite,
         split=split,
-        episodes=episodes or (EPISODES_THROUGH_ROS if through_ros else EPISODES),
+        episodes=(EPISODES_THROUGH_ROS if through_ros else EPISODES)
+        if episodes is None
+        else episodes,
         first_seed=first_seed(seed),
         phrasings=phrasings,
         ablate=ablate,

@@ -58,7 +58,7 @@ class Report:
             "rejected_chunks": sum(result.rejected_chunks for result in results),
             "moved_another": share([result.moved_another for result in results]),
             "done_signal_agrees": share([r.said_done == r.success for r in results]),
-            "mean_duration_s": mean([result.duration_s for result in good]),
+            "mean_duration_s": mean([r.duration_s for r in good]) if good else None,
             "suite": plan.suite,
             "split": plan.split,
             "phrasings": None if plan.phrasings is None else str(plan.phrasings),
@@ -80,13 +80,13 @@ class Report:
 
 
 def share(values: Sequence[bool]) -> float:
-    """Return the share of true values; NaN of none."""
+    """Return the share of true values; 0 of none."""
     return mean([float(value) for value in values])
 
 
 def mean(values: Sequence[float]) -> float:
-    """Return the mean; NaN of nothing."""
-    return sum(values) / len(values) if values else math.nan
+    """Return the mean; 0 of nothing."""
+    return sum(values) / len(values) if values else 0.0
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
