@@ -35,6 +35,9 @@ def train(
         int, typer.Option(help="Episodes of bare states per step; 0 trains the eyes alone.")
     ] = 48,
     states_per_episode: Annotated[int, typer.Option(help="Bare states per episode.")] = 8,
+    sentences: Annotated[int, typer.Option(help="Sentences that instructions are drawn from.")] = (
+        16000
+    ),
     learning_rate: Annotated[float, typer.Option(help="At its peak.")] = 1e-3,
     start: Annotated[
         Path | None, typer.Option(help="checkpoint.pt to take the first weights from.")
@@ -72,6 +75,7 @@ def train(
         images=images,
         episodes=episodes,
         states_per_episode=states_per_episode,
+        sentences=sentences,
         learning_rate=learning_rate,
         start=start,
         eyes_only=tuple(eyes_only or ()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vla_ros.core.errors import UserError
 from vla_ros.learning.batches import Batcher, ImageBatch, StateBatch
 from vla_ros.learning.dataset import Demonstrations
 from vla_ros.learning.imagined import imagine_anchor, imagine_points
@@ -131,7 +133,11 @@ class Trainer:
             bad = ", ".join(f"{key}={float(v.detach()):.3g}" for key, (v, _) in terms.items())
             raise NonFiniteLoss(
                 f"step {self.step}: the loss is not finite ({bad}); "
-                f"the last good checkpoint is {self.checkpoint_path}"
+                + (
+                    f"the last good checkpoint is {self.checkpoint_path}"
+                    if self.checkpoint_path.exists()
+                    else "there is no checkpoint yet"
+                )
             )
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
@@ -282,8 +288,18 @@ class Trainer:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a training checkpoint; only tensors and plain data are unpickled."""
-    state: dict[str, Any] = torch.load(path, weights_only=True)
+    """Read a training checkpoint; only tensors and plain data are unpickled.
+
+    Raises:
+        UserError: if the file is none.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: is no training checkpoint: {error}".splitlines()[0]) from error
+    missing = {"step", "networks", "average", "optimizer", "policy", "training"} - set(state)
+    if missing:
+        raise UserError(f"{path}: is no training checkpoint: lacks {', '.join(sorted(missing))}")
     return state
 
 
