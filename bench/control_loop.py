@@ -31,6 +31,7 @@ from vla_ros.testing.goal import SentGoal
 from vla_ros.testing.listener import Listener
 from vla_ros.testing.node_process import GraphProcess
 from vla_ros.testing.spinning import Spinner
+from vla_ros.testing.waiting import wait_for
 
 STATUS, CHUNKS = "/vla/gate/status", "/vla/policy/chunk"
 GOAL_TIMEOUT_S = 15.0
@@ -62,6 +63,7 @@ def measure(listener: Listener, seconds: float, seed: int) -> dict[str, Any]:
     """Run goals for `seconds` [s] and return what the gate and the policy did meanwhile."""
     listener.listen(GateStatus, STATUS, latched_qos())
     listener.listen(ActionChunk, CHUNKS, command_qos())
+    wait_for(lambda: listener.last(STATUS), "the gate")
     outcomes: list[str] = []
     policy_rates: list[float] = []
     jitter: list[float] = []

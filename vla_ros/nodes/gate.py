@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
@@ -28,6 +29,8 @@ from vla_ros.safety import make_gate
 
 #: SCHED_FIFO priorities, where permitted: of the whole process, and of the control thread.
 PROCESS_PRIORITY, CONTROL_PRIORITY = 20, 40
+#: Commands are decided this long before they are due [s].
+LEAD_S = 0.0015
 #: Drivers and discovery take their time: nothing is diagnosed for this long after the start [ns].
 PATIENCE_NS = 3_000_000_000
 
@@ -47,6 +50,7 @@ class GateNode(ManagedNode):
 
     default_name = "gate"
     _control: PeriodicThread | None = None
+    _next: Any = None
 
     def setup(self) -> None:
         """Load the contract, make the gate, publishers, subscriptions and services."""
@@ -82,7 +86,9 @@ class GateNode(ManagedNode):
         self._rate.start(self._time.now_ns())
         self._started_ns = self._time.now_ns()
         self._control = PeriodicThread(
-            self._tick,
+            self._decide,
+            self._send,
+            lead_s=LEAD_S,
             rate_hz=self._contract.action.control_rate_hz,
             name="control",
             on_error=self.fail,
@@ -99,10 +105,15 @@ class GateNode(ManagedNode):
             self.get_logger().error("the arm was still moving when the gate was stopped")
         control.stop()
 
-    def _tick(self, deadline_ns: int) -> None:
-        command = self._driver.tick(self._time.now_ns())
+    def _decide(self, deadline_ns: int) -> None:
+        command = self._driver.tick(self._time.at(deadline_ns))
+        self._next = None
         if command.positions is not None:
-            self._commands.publish(self._codec.write(command.positions, 0))
+            self._next = self._codec.write(command.positions, 0)
+
+    def _send(self) -> None:
+        if self._next is not None:
+            self._commands.publish(self._next)
             self._driver.note_sent(self._time.now_ns())
 
     def _on_joint_state(self, message: JointState) -> None:

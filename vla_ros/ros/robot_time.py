@@ -26,6 +26,10 @@ class RobotTime:
             return int(self._clock.now().nanoseconds)
         return time.monotonic_ns()
 
+    def at(self, monotonic_ns: int) -> int:
+        """Return this time at a moment of the monotonic clock that is about to come [ns]."""
+        return int(self._clock.now().nanoseconds) if self._simulated else monotonic_ns
+
     def from_stamp(self, stamp_ns: int) -> int:
         """Return where a stamp [ns] lies on this time; call it when the message arrives."""
         if self._simulated:
