@@ -1,4 +1,4 @@
-"""Builds `vla_ros_interfaces` into a virtual environment with cmake.
+"""Builds `vla_ros_interfaces`, and what the ROS 2 at hand lacks, into a virtual environment.
 
 The ROS 2 wheels export CMake files that name the machine they were made on; they are mended
 first. Where ROS 2 is sourced there is nothing to mend, and the same build finds it.
