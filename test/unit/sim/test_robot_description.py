@@ -35,8 +35,8 @@ def test_the_tcp_is_where_it_was_published(chain: Chain) -> None:
     np.testing.assert_allclose(chain.forward(np.zeros(5))[:3, 3], TCP, atol=2e-4)
 
 
-def test_pan_turns_left_and_lift_reaches_forward_and_down(chain: Chain) -> None:
-    left = chain.forward(np.array([0.5, 0, 0, 0, 0]))[:3, 3]
-    assert abs(left[1]) > 0.1
+def test_positive_pan_turns_right_and_positive_lift_bends_down(chain: Chain) -> None:
+    turned = chain.forward(np.array([0.5, 0, 0, 0, 0]))[:3, 3]
+    assert turned[1] < -0.1
     reaching = chain.forward(np.array([0, 0.5, 0, 0, 0]))[:3, 3]
     assert reaching[2] < TCP[2]
