@@ -13,7 +13,7 @@ from pathlib import Path
 from machine import SetupError, SourcedRos, inspect_interpreter
 
 # The last packages that work with numpy 1, which the ROS 2 of Ubuntu 24.04 is built against.
-PINS_WITH_NUMPY_1 = {"opencv-python-headless": "4.11.0.86"}
+PINS_WITH_NUMPY_1 = {"ml-dtypes": "0.5.4", "opencv-python-headless": "4.11.0.86"}
 
 
 class Environment:

@@ -67,8 +67,12 @@ def make_environment(prefix: Path, python: str, extras: list[str]) -> None:
     with build_interfaces(environment, base):
         environment.step("packages", packages, lambda: environment.install(packages, "--no-deps"))
         for extra in extras:
-            pins = [*environment.adapt(read_requirements(extra)), *packages]
-            environment.step(extra, pins, functools.partial(environment.install, pins, *INDEX))
+            pins = environment.adapt(read_requirements(extra))
+            install = functools.partial(environment.install, pins, "--no-deps")
+            environment.step(f"{extra} packages", pins, install)
+        if "train" in extras:
+            torch = read_requirements("torch")
+            environment.step("torch", torch, lambda: environment.install(torch, *INDEX))
     install_vla_ros(environment)
     if ros:
         source = (ROOT / "tools" / "library_path.py").read_text()

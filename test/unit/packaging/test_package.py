@@ -14,7 +14,7 @@ import pytest
 import vla_ros
 
 ROOT = Path(__file__).resolve().parents[3]
-REQUIREMENTS = ("ros", "run", "train", "test")
+REQUIREMENTS = ("ros", "run", "train", "torch", "test")
 SHIPPED = ("config", "launch", "resource", "urdf", "vla_ros")
 FIND_AN_INSTALLED_FILE = """
 import vla_ros
