@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from vla_ros.learning.collection import CollectionConfig, collect
 from vla_ros.learning.texts import TextBank
@@ -51,3 +53,12 @@ def config(
         sentences=SENTENCES,
         checkpoint_every=1,
     )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Several threads cost more than they bring on such small batches, above all on busy cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

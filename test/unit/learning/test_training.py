@@ -114,7 +114,7 @@ def test_statistics_come_from_the_demonstrations(config: TrainingConfig) -> None
 
 
 def test_the_log_can_be_read_back(config: TrainingConfig) -> None:
-    train(replace(config, steps=20, images=0))
+    train(replace(config, steps=20, images=0, checkpoint_every=20))
     lines = (config.output / "losses.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [20]
 
