@@ -3,7 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SETUP := $(PYTHON) tools/setup_env.py --python $(PYTHON)
+NO_PYTHON := echo "$(PYTHON) is not there: install Python 3.11 or newer, or name one with PYTHON=" >&2
+SETUP = command -v $(PYTHON) >/dev/null || { $(NO_PYTHON); exit 1; }; \
+	$(PYTHON) tools/setup_env.py --python $(PYTHON)
 
 # Talk ROS 2 to this machine only, unless the caller wants it otherwise.
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -82,7 +83,8 @@ def test_an_installed_package_brings_its_files_along(tmp_path: Path) -> None:
         shutil.copy(ROOT / name, checkout / name)
     pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     options = ["--no-build-isolation", "--no-deps", "--target", str(target), str(checkout)]
-    subprocess.run([*pip, *options], check=True, capture_output=True)
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([*pip, *options], check=True, capture_output=True, env=variables)
     found = subprocess.run(
         [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, {str(target)!r})\n"
          + FIND_AN_INSTALLED_FILE],
