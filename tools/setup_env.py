@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-if sys.version_info < (3, 11):  # before the imports, which an older Python cannot read
+if sys.version_info < (3, 11):  # noqa: UP036 - before the imports, which an older Python cannot read
     sys.exit(
         f"[setup] error: {sys.executable} is Python {sys.version.split()[0]}; vla_ros needs 3.11 "
         "to 3.14.\nName another one: make PYTHON=/path/to/python3.12"
