@@ -125,12 +125,26 @@ def check_python(python: Interpreter, ros: SourcedRos | None) -> None:
         )
 
 
-def check_tools(python: Interpreter, ros: SourcedRos | None) -> None:
-    """Check for a compiler, Python's headers and venv; install them where that is allowed.
+def check_packages(python: Interpreter, ros: SourcedRos | None) -> None:
+    """Check for what building and rendering need; install it where that is allowed.
 
     Raises:
-        SetupError: naming what to install.
+        SetupError: naming everything that is to be installed.
     """
+    missing = find_missing_packages(python, ros)
+    if not missing:
+        return
+    _install_or_explain(missing)
+    again = inspect_interpreter(python.path)
+    if not (again.can_make_venv and again.headers):
+        raise SetupError(
+            f"{python.path} still lacks its headers or venv: it is not the distribution's Python."
+            "\nInstall them for it, or name another one: make PYTHON=/usr/bin/python3"
+        )
+
+
+def find_missing_packages(python: Interpreter, ros: SourcedRos | None) -> list[str]:
+    """Return the Debian names of what is missing."""
     missing = []
     if not python.can_make_venv:
         missing.append("python3-venv")
@@ -140,27 +154,9 @@ def check_tools(python: Interpreter, ros: SourcedRos | None) -> None:
         missing.append("g++")
     if ros is not None and not shutil.which("cmake"):
         missing.append("cmake")
-    if not missing:
-        return
-    _install_or_explain("The interfaces cannot be built here", missing)
-    again = inspect_interpreter(python.path)
-    if not (again.can_make_venv and again.headers):
-        raise SetupError(
-            f"{python.path} still lacks its headers or venv: it is not the distribution's Python."
-            "\nInstall them for it, or name another one: make PYTHON=/usr/bin/python3"
-        )
-
-
-def check_egl() -> None:
-    """Check for EGL, which renders the simulator's cameras; install it where that is allowed.
-
-    Raises:
-        SetupError: naming what to install.
-    """
-    if os.environ.get("MUJOCO_GL", "egl") != "egl":
-        return
-    if not has_egl():
-        _install_or_explain("The simulator's cameras need EGL, which is missing", EGL_PACKAGES)
+    if os.environ.get("MUJOCO_GL", "egl") == "egl" and not has_egl():
+        missing += EGL_PACKAGES
+    return missing
 
 
 def has_egl() -> bool:
@@ -180,20 +176,21 @@ def _loads(library: str) -> bool:
     return True
 
 
-def _install_or_explain(problem: str, packages: tuple[str, ...] | list[str]) -> None:
+def _install_or_explain(packages: list[str]) -> None:
     """Install Debian packages as root on Debian or Ubuntu; elsewhere say how.
 
     Raises:
         SetupError: if it may not, or cannot.
     """
     names = " ".join(packages)
+    problem = "This machine lacks what building the interfaces and rendering the cameras need."
     command = f"apt-get install -y --no-install-recommends {names}"
     on_debian = Path("/etc/debian_version").exists() and shutil.which("apt-get") is not None
     if not on_debian:
-        raise SetupError(f"{problem}. Install what Debian calls\n  {names}")
+        raise SetupError(f"{problem} Install what Debian calls\n  {names}")
     if os.geteuid() != 0:
-        raise SetupError(f"{problem}. Install it:\n  sudo {command}")
-    print(f"[setup] {problem}: {command}", flush=True)
+        raise SetupError(f"{problem} Install it:\n  sudo {command}")
+    print(f"[setup] {command}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for step in ("apt-get update -q", command):
         done = subprocess.run(
@@ -201,4 +198,4 @@ def _install_or_explain(problem: str, packages: tuple[str, ...] | list[str]) -> 
         )
         if done.returncode != 0 and step == command:
             sys.stderr.write(done.stdout + done.stderr)
-            raise SetupError(f"{problem}, and this failed:\n  {command}")
+            raise SetupError(f"{problem} This failed:\n  {command}")

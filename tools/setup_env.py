@@ -58,8 +58,7 @@ def make_environment(prefix: Path, python: str, extras: list[str]) -> None:
     if not environment.is_complete("machine", python):
         interpreter = machine.inspect_interpreter(python)
         machine.check_python(interpreter, ros)
-        machine.check_tools(interpreter, ros)
-        machine.check_egl()
+        machine.check_packages(interpreter, ros)
     environment.create(python)
     environment.step("machine", python, lambda: None)
 

@@ -52,20 +52,19 @@ def test_ros_is_sourced_when_its_variables_are_set(
     assert machine.find_sourced_ros() is not None
 
 
-def test_missing_egl_is_named_with_the_command_that_installs_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_everything_missing_is_named_in_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr(machine, "has_egl", lambda: False)
+    monkeypatch.setattr("shutil.which", lambda name: None if name == "c++" else f"/bin/{name}")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(SetupError, match="libegl1 libegl-mesa0 libgl1-mesa-dri"):
-        machine.check_egl()
+    with pytest.raises(SetupError, match=r"g\+\+ libegl1 libegl-mesa0 libgl1-mesa-dri libopengl0"):
+        machine.check_packages(interpreter(), None)
 
 
 def test_another_renderer_needs_no_egl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUJOCO_GL", "osmesa")
     monkeypatch.setattr(machine, "has_egl", lambda: False)
-    machine.check_egl()
+    assert machine.find_missing_packages(interpreter(), None) == []
 
 
 def test_a_step_is_done_again_only_when_its_source_changed(tmp_path: Path) -> None:
