@@ -92,7 +92,7 @@ class Environment:
         listing = self._stamps / "requirements.txt"
         listing.write_text("\n".join(requirements) + "\n")
         pip = [str(self.python), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        pip.append("--no-compile")
+        pip += ["--no-compile", "--use-pep517"]
         run([*pip, *options, "-r", str(listing)])
 
     def adapt(self, requirements: list[str]) -> list[str]:
