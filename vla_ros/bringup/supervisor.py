@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from vla_ros.bringup.graph import NodeDescription
+from vla_ros.core.processes import FOLLOW_PARENT
 
 #: Exit status by which a node says that the user has to mend something first.
 EXIT_CONFIGURATION = 78
@@ -27,7 +28,7 @@ def child_environment(base: Mapping[str, str], description: NodeDescription) -> 
     """
     environment = {**base, **description.environment}
     environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    environment["VLA_ROS_FOLLOW_PARENT"] = "1"
+    environment[FOLLOW_PARENT] = "1"
     environment["PYTHONUNBUFFERED"] = "1"
     environment["RCUTILS_COLORIZED_OUTPUT"] = "0"
     environment["RCUTILS_CONSOLE_OUTPUT_FORMAT"] = "[{severity}] {message}"

@@ -36,7 +36,7 @@ def train(
     ] = 48,
     states_per_episode: Annotated[int, typer.Option(help="Bare states per episode.")] = 8,
     sentences: Annotated[int, typer.Option(help="Sentences that instructions are drawn from.")] = (
-        16000
+        40000
     ),
     learning_rate: Annotated[float, typer.Option(help="At its peak.")] = 1e-3,
     start: Annotated[

@@ -11,6 +11,7 @@ import typer
 from vla_ros.bringup.graph import Options, describe
 from vla_ros.bringup.log import GraphLog
 from vla_ros.bringup.supervisor import Supervisor
+from vla_ros.core.processes import follow_parent
 
 
 class Kind(StrEnum):
@@ -58,6 +59,7 @@ def up(
         allow_differences=allow_differences,
         use_sim_time=use_sim_time,
     )
+    follow_parent()
     raise typer.Exit(Supervisor(describe(kind.value, options), GraphLog()).run())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from vla_ros.sim.scenes import (
 Meaning = tuple[str, tuple[str, str], str | tuple[str, str] | None]
 
 PAIRS = tuple((c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_COMBINATIONS)
+#: Share of the sentences by skill: which thing goes onto which is the hardest to read.
+SHARES = {"reach": 0.1, "push": 0.2, "lift": 0.1, "place": 0.25, "stack": 0.35}
 #: Classes of the auxiliary text targets; the last class of an optional one is "none".
 AUXILIARY = {
     "skill": 5,
@@ -63,11 +66,11 @@ class TextBank:
 
     @staticmethod
     def build(language: Path, count: int, seed: int = 0, cache: Path | None = None) -> TextBank:
-        """Draw and embed about `count` sentences, or read them from `cache`.
+        """Draw about `count` sentences and embed them, once per `cache`.
 
         Args:
             language: Directory with the language encoder.
-            count: Sentences in all; every meaning gets its share.
+            count: Sentences in all, divided by `SHARES`.
             seed: Of the draw.
             cache: File to keep them in.
         """
@@ -78,22 +81,15 @@ class TextBank:
         weights = {skill: sum(m[0] == skill for m in meanings) for skill in SKILLS}
         for meaning in meanings:
             skill, named, goal = meaning
-            times = max(4, round(count / len(SKILLS) / weights[skill]))
+            times = max(4, round(count * SHARES[skill] / weights[skill]))
             target = goal if skill in ("place", "stack") else None
             direction = str(goal) if skill == "push" else None
             instructions += [
                 (book.sample(rng, skill, named, target=target, direction=direction), meaning)
                 for _ in range(times)
             ]
-        if cache is not None and cache.exists():
-            data = np.load(cache)
-            features, masks, keep = data["features"], data["masks"], data["keep"]
-        else:
-            features, masks, keep = _embed(language, [text.text for text, _ in instructions])
-            if cache is not None:
-                partial = cache.with_suffix(".partial.npz")
-                np.savez(partial, features=features, masks=masks, keep=keep)
-                partial.rename(cache)
+        texts = [text.text for text, _ in instructions]
+        features, masks, keep = _embed_once(language, texts, cache)
         kept = [instructions[row] for row in keep]
         labels = np.array([_classes(text) for text, _ in kept])
         return TextBank(features, masks, labels, [meaning for _, meaning in kept])
@@ -107,6 +103,23 @@ def all_meanings() -> list[Meaning]:
     meanings += [("place", pair, container) for pair in PAIRS for container in CONTAINERS]
     meanings += [("stack", top, base) for top in flat for base in flat if top != base]
     return meanings
+
+
+def _embed_once(
+    language: Path, texts: list[str], cache: Path | None
+) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.int64]]:
+    """Embed, or read from `cache` if that holds these very texts."""
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    if cache is not None and cache.exists():
+        with np.load(cache) as data:
+            if "digest" in data and str(data["digest"]) == digest:
+                return data["features"], data["masks"], data["keep"]
+    features, masks, keep = _embed(language, texts)
+    if cache is not None:
+        partial = cache.with_suffix(".partial.npz")
+        np.savez(partial, features=features, masks=masks, keep=keep, digest=np.array(digest))
+        partial.rename(cache)
+    return features, masks, keep
 
 
 def _embed(

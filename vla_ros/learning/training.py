@@ -23,6 +23,8 @@ from vla_ros.learning.texts import TextBank
 from vla_ros.policy.configuration import CAMERAS, PolicyConfig
 from vla_ros.policy.model import Inputs, Points, Policy
 
+TEXTS = 160  # sentences per step that train the reading of sentences by itself
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
@@ -54,7 +56,7 @@ class TrainingConfig:
     sentences_per_image: int = 3
     episodes: int = 48
     states_per_episode: int = 8
-    sentences: int = 16000
+    sentences: int = 40000
     learning_rate: float = 1e-3
     average: float = 0.998
     seed: int = 0
@@ -151,11 +153,11 @@ class Trainer:
         """Every term with its weight."""
         config = self.config
         terms: dict[str, tuple[Tensor, float]] = {}
-        text = self.batcher.texts(64)
+        text = self.batcher.texts(TEXTS)
         loss, accuracy = self.classifier.loss(
             self.policy.language(text.tokens, text.mask), text.labels
         )
-        terms["text"], terms["text_accuracy"] = (loss, 0.1), (accuracy, 0.0)
+        terms["text"], terms["text_accuracy"] = (loss, 0.2), (accuracy, 0.0)
         if config.episodes:
             terms.update(self._state_losses())
         if config.images:

@@ -173,6 +173,7 @@ class SimNode(ManagedNode):
             return
         self._sensors.publish_cameras(self._tabletop, stamp)
         self._sensors.publish_transforms(self._tabletop, stamp)
+        self._sensors.publish_overview(self._tabletop, stamp)
 
     def _on_command(self, message: object) -> None:
         try:

@@ -251,7 +251,7 @@ class GoalMonitor:
     def _gate_says(self, now_ns: int) -> str:
         report = self._report
         if report is None:
-            return "the gate has not been heard of; is it running?"
+            return "no word from the gate yet"
         silent_s = (now_ns - report.received_ns) / NS_PER_S
         if silent_s > 1.0:
             return f"the gate has been silent for {silent_s:.1f} s; is it running?"

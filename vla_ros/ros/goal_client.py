@@ -6,19 +6,15 @@ import signal
 import time
 from typing import Any
 
-import rclpy
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
-from rclpy.task import Future
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from vla_ros_interfaces.action import RunInstruction
 
 from vla_ros.core.errors import UserError
+from vla_ros.ros.graph_client import GraphClient
 from vla_ros.ros.lifecycle import NAMESPACE
-from vla_ros.ros.transport import use_shipped_profile
 
 Result = RunInstruction.Result
 ACTION = f"{NAMESPACE}/run_instruction"
@@ -38,27 +34,27 @@ SILENCE_S = 4.0
 REFUSED = "the planner refused the goal; its log says why"
 
 
-class GoalClient:
-    """Sends one goal and follows it to its end."""
+class GoalClient(GraphClient):
+    """Sends one goal and follows it to its end.
+
+    Attributes:
+        progress: The last that the policy reported, 0 to 1.
+    """
 
     def __init__(self, console: Console) -> None:
         """Start rclpy and show everything on `console`."""
+        super().__init__("vla_ros_run")
         self._console = console
-        self._interrupted = False
+        self.progress = 0.0
         signal.signal(signal.SIGINT, self._on_interrupt)
-        use_shipped_profile()
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node("vla_ros_run", enable_rosout=False)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._client = ActionClient(self._node, RunInstruction, ACTION)
-        self._progress = Progress(
+        self._client = ActionClient(self.node, RunInstruction, ACTION)
+        self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
             TextColumn("{task.fields[text]}"),
             console=console,
         )
-        self._task = self._progress.add_task("", total=1.0, text="")
+        self._task = self._bar.add_task("", total=1.0, text="")
         self._step = ""
         self._heard_at = 0.0
 
@@ -68,41 +64,24 @@ class GoalClient:
         Raises:
             UserError: if no planner answers within `wait_s` [s].
         """
-        self._wait_for_server(wait_s)
+        self.wait_for(
+            self._client.server_is_ready,
+            wait_s,
+            f"no planner serves the action {ACTION}: start the graph first, for example "
+            "`vla_ros up sim` in another terminal (same ROS_DOMAIN_ID and "
+            "ROS_AUTOMATIC_DISCOVERY_RANGE)",
+        )
         goal = RunInstruction.Goal(instruction=instruction, timeout_s=timeout_s)
-        handle: ClientGoalHandle = self._wait(
-            self._client.send_goal_async(goal, feedback_callback=self._on_feedback), wait_s
+        handle: ClientGoalHandle = self.answer(
+            self._client.send_goal_async(goal, feedback_callback=self._on_feedback),
+            wait_s,
+            "the planner",
         )
         if not handle.accepted:
             return self._report(Result(outcome=Result.REJECTED, message=REFUSED))
-        with self._progress:
+        with self._bar:
             result = self._follow(handle)
         return self._report(result)
-
-    def close(self) -> None:
-        """End rclpy."""
-        self._executor.shutdown(timeout_sec=1.0)
-        self._node.destroy_node()
-        rclpy.try_shutdown()
-
-    def _wait_for_server(self, wait_s: float) -> None:
-        deadline = time.monotonic() + wait_s
-        while not self._client.server_is_ready():
-            if time.monotonic() > deadline or self._interrupted:
-                raise UserError(
-                    f"no planner serves the action {ACTION}: start the graph first, for example "
-                    "`vla_ros up sim` in another terminal (same ROS_DOMAIN_ID and "
-                    "ROS_AUTOMATIC_DISCOVERY_RANGE)"
-                )
-            self._executor.spin_once(timeout_sec=0.1)
-
-    def _wait(self, future: Future, timeout_s: float) -> Any:
-        deadline = time.monotonic() + timeout_s
-        while not future.done():
-            if time.monotonic() > deadline:
-                raise UserError(f"the planner did not answer within {timeout_s:g} s")
-            self._executor.spin_once(timeout_sec=0.1)
-        return future.result()
 
     def _follow(self, handle: ClientGoalHandle) -> Any:
         """Spin until the result is there; cancel once when interrupted."""
@@ -110,8 +89,8 @@ class GoalClient:
         self._heard_at = time.monotonic()
         give_up_at: float | None = None
         while not future.done():
-            self._executor.spin_once(timeout_sec=0.1)
-            if self._interrupted and give_up_at is None:
+            self.spin_once()
+            if self.interrupted and give_up_at is None:
                 self._console.print("cancelling ...")
                 handle.cancel_goal_async()
                 give_up_at = time.monotonic() + CANCEL_PATIENCE_S
@@ -123,16 +102,17 @@ class GoalClient:
         return future.result().result
 
     def _on_interrupt(self, *_: object) -> None:
-        self._interrupted = True
+        self.interrupted = True
 
     def _on_feedback(self, message: Any) -> None:
         feedback = message.feedback
         self._heard_at = time.monotonic()
+        self.progress = feedback.progress
         if feedback.step != self._step:
             self._step = feedback.step
             self._console.print(f"step: [bold]{feedback.step}[/]  ({feedback.reason})")
         text = f"{feedback.progress:.0%}  {feedback.elapsed_s:.1f} s"
-        self._progress.update(
+        self._bar.update(
             self._task, completed=feedback.progress, description=feedback.step, text=text
         )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import signal
 import socket
 import sys
@@ -15,13 +13,12 @@ from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from vla_ros.core.errors import UserError
+from vla_ros.core.processes import follow_parent
 from vla_ros.ros.lifecycle import ManagedNode
 from vla_ros.ros.transport import use_shipped_profile
 
 #: Exit status of a node that the user has to mend something for; restarting would not help.
 EXIT_CONFIGURATION = 78
-#: Set by `vla_ros up`: the node ends when its parent does, even after a kill -9.
-FOLLOW_PARENT = "VLA_ROS_FOLLOW_PARENT"
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -45,7 +42,7 @@ def run_node(
     for number in SIGNALS:
         signal.signal(number, lambda *_: None)
     signal.set_wakeup_fd(writer.fileno())
-    _follow_parent()
+    follow_parent()
     use_shipped_profile()
     rclpy.init(args=argv, signal_handler_options=SignalHandlerOptions.NO)
     executor = make_executor()
@@ -97,9 +94,3 @@ def _await_signal(reader: socket.socket, stopping: threading.Event, executor: Ex
     while reader.recv(16):
         stopping.set()
         executor.wake()
-
-
-def _follow_parent() -> None:
-    if os.environ.get(FOLLOW_PARENT) and sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

@@ -20,6 +20,9 @@ from vla_ros.ros.qos import command_qos, event_qos, sensor_qos
 from vla_ros.ros.stamps import to_time
 
 IMU_FRAME = "imu_link"
+#: A picture of the whole scene, for people; not in the contract, so no policy gets it.
+OVERVIEW_TOPIC = "/overview/image_raw"
+OVERVIEW_PERIOD_NS = 98_000_000
 
 FloatArray = NDArray[np.float64]
 
@@ -62,6 +65,10 @@ class SimulatedRobot(Protocol):
         """Return the `Intrinsics` of a camera."""
         ...
 
+    def render_overview(self) -> NDArray[np.uint8]:
+        """Return a picture (H, W, 3) of the whole scene."""
+        ...
+
     def link_transforms(self) -> list[tuple[str, str, FloatArray, FloatArray]]:
         """Return parent, child, xyz (3,) [m] and quat_xyzw (4,) of every link."""
         ...
@@ -91,6 +98,8 @@ class SimulatedSensors:
             camera: make(CameraInfo, _info_topic(self._topics[IMAGES + camera]), command_qos())
             for camera in self._cameras
         }
+        self._overview = make(Image, OVERVIEW_TOPIC, sensor_qos())
+        self._next_overview_ns = 0
         self._tf = _transform_publisher(node)
 
     def publish_time(self, stamp_ns: int) -> None:
@@ -118,6 +127,16 @@ class SimulatedSensors:
             frame = info.header.frame_id
             self._publish_image(DEPTHS + camera, depth, "32FC1", stamp_ns, frame)
             self._publish_image(IMAGES + camera, rgb, "rgb8", stamp_ns, frame)
+
+    def publish_overview(self, robot: SimulatedRobot, stamp_ns: int) -> None:
+        """Render and publish a picture for people, while somebody looks, ten times a second."""
+        if stamp_ns < self._next_overview_ns or not self._overview.get_subscription_count():
+            return
+        self._next_overview_ns = stamp_ns + OVERVIEW_PERIOD_NS
+        picture = robot.render_overview()
+        self._overview.publish(
+            write_image(picture, encoding="rgb8", stamp_ns=stamp_ns, frame_id="world")
+        )
 
     def publish_transforms(self, robot: SimulatedRobot, stamp_ns: int) -> None:
         """Publish every link's transform, where `tf2_msgs` is installed."""

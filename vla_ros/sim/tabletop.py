@@ -18,6 +18,8 @@ from vla_ros.sim.tasks import Score, TaskJudge
 FloatArray = NDArray[np.float64]
 
 IMAGE_SIZE = 128  # [px], width and height
+OVERVIEW_SIZE = (480, 360)  # [px], width and height
+OVERVIEW_LOOKAT = (0.15, 0.0, 0.06)  # [m]
 CONTROL_STEP_S = 0.01
 IMU_WINDOW = 20  # readings at 100 Hz
 
@@ -67,6 +69,7 @@ class Tabletop:
         self._image_size = image_size
         self._camera_noise = CameraNoise()
         self._renderer: Renderer | None = None
+        self._overview: Renderer | None = None
         self._scene: Scene | None = None
 
     def reset(self, scene: Scene) -> None:
@@ -92,10 +95,11 @@ class Tabletop:
             self.read_imu()
 
     def close(self) -> None:
-        """Free the renderer."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        """Free the renderers."""
+        for renderer in (self._renderer, self._overview):
+            if renderer is not None:
+                renderer.close()
+        self._renderer = self._overview = None
 
     @property
     def scene(self) -> Scene:
@@ -159,6 +163,16 @@ class Tabletop:
             self._renderer = Renderer(self.model, self._image_size, self._image_size)
         rgb, depth = self._renderer.render(self.data, camera)
         return self._camera_noise.apply(self._rng, rgb, depth) if self._noisy else (rgb, depth)
+
+    def render_overview(self) -> UInt8Array:
+        """Return a picture (H, W, 3) of arm and table for people to look at: no robot has it."""
+        if self._overview is None:
+            self._overview = Renderer(self.model, *OVERVIEW_SIZE)
+        view = mujoco.MjvCamera()
+        view.type = mujoco.mjtCamera.mjCAMERA_FREE
+        view.lookat[:] = OVERVIEW_LOOKAT
+        view.azimuth, view.elevation, view.distance = 150.0, -36.0, 0.56
+        return self._overview.render_view(self.data, view)[0]
 
     def camera_info(self, camera: str) -> CameraInfo:
         """Return the intrinsics that the camera publishes."""

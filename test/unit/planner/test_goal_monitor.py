@@ -166,7 +166,7 @@ def test_a_gate_that_is_never_heard_of_is_named(monitor: GoalMonitor) -> None:
 
     assert verdict is not None
     assert verdict.outcome is Outcome.HELD
-    assert "the gate has not been heard of" in verdict.message
+    assert "no word from the gate yet" in verdict.message
 
 
 def test_another_instruction_in_the_gate_is_named(monitor: GoalMonitor) -> None:
