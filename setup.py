@@ -15,6 +15,7 @@ def shared_files() -> list[tuple[str, list[str]]]:
     pairs = [
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
+        (f"share/{PACKAGE}/bench", ["bench/musts.toml"]),
     ]
     for top in SHARED_FOLDERS:
         folders = [HERE / top, *(path for path in (HERE / top).rglob("*") if path.is_dir())]

@@ -98,8 +98,9 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
     robot = options.robot or DEFAULT_ROBOT[kind]
     load_contract(robot)  # an error in it is said once, and not by every node
     shared: dict[str, Value] = {"contract": robot, "use_sim_time": options.use_sim_time}
+    bundle = _bundle(options)
     policy: dict[str, Value] = {
-        "bundle": _bundle(options),
+        "bundle": bundle,
         "backend": options.backend,
         "threads": options.threads,
         "allow_differences": options.allow_differences,
@@ -115,7 +116,7 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
     nodes = (
         NodeDescription(name="gate", parameters=shared),
         NodeDescription(name="policy", parameters={**shared, **policy}),
-        NodeDescription(name="planner", parameters=shared),
+        NodeDescription(name="planner", parameters={**shared, "bundle": bundle}),
     )
     if kind == "robot":
         return nodes

@@ -94,6 +94,8 @@ def _run(config: TrainingConfig) -> int:
         raise UserError(str(error)) from error
     if trainer.step:
         console.print(f"going on from step {trainer.step} of {trainer.checkpoint_path}")
+    if trainer.fresh and not trainer.step:
+        console.print(f"{config.start} has no fitting weights for: {', '.join(trainer.fresh)}")
     try:
         finished = _train_with_bar(trainer, console)
     except NonFiniteLoss as error:

@@ -57,10 +57,12 @@ class Observation:
         depths: Camera name to depth in [m], float32, shape (height, width); 0 or NaN is a hole.
         imu: Window of gyro xyz [rad/s] and accel xyz [m/s^2], oldest first, shape (T, 6), or None.
         state: Measured joint positions in [rad], shape (n_joints,).
+        command: Joint positions commanded last in [rad], shape (n_joints,); None before any.
     """
 
     stamp_ns: int
     state: Float32Array
+    command: Float32Array | None = None
     images: Mapping[str, UInt8Array] = field(default_factory=dict)
     depths: Mapping[str, Float32Array] = field(default_factory=dict)
     imu: Float32Array | None = None

@@ -15,6 +15,8 @@ from tokenizers import Tokenizer
 
 from vla_ros.core.errors import BundleError, InstructionRejected
 
+#: The tokenizer's file in a bundle.
+TOKENIZER = "tokenizer.json"
 #: Word pieces a policy reads, the two frame tokens included.
 MAX_TOKENS = 32
 #: Width of a token feature.
@@ -53,7 +55,7 @@ class LanguageEncoder:
     def __init__(self, directory: str | Path, cache_size: int = 256) -> None:
         """Load the tokenizer and the model; one CPU thread is enough and the quietest."""
         folder = Path(directory)
-        self._tokenizer = _load_tokenizer(folder / "tokenizer.json")
+        self._tokenizer = _load_tokenizer(folder / TOKENIZER)
         self._session = _load_session(folder / "language.onnx")
         self._cache: OrderedDict[str, LanguageTokens] = OrderedDict()
         self._cache_size = cache_size
@@ -104,7 +106,7 @@ def token_counter(directory: str | Path) -> Callable[[str], int]:
     Raises:
         BundleError: if the tokenizer is missing or unreadable; names it.
     """
-    tokenizer = _load_tokenizer(Path(directory) / "tokenizer.json")
+    tokenizer = _load_tokenizer(Path(directory) / TOKENIZER)
     return lambda text: len(tokenizer.encode(text).ids)
 
 

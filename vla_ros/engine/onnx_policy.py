@@ -162,13 +162,8 @@ class OnnxPolicy:
         }
 
     def _state(self, observation: Observation) -> Float32Array:
-        """Positions and velocities (1, 2 n), from this observation and the ones before."""
-        positions = np.asarray(observation.state, np.float32)
-        if positions.shape != (self._config.n_joints,) or not np.isfinite(positions).all():
-            raise ObservationError(
-                "observation.state",
-                f"expected {self._config.n_joints} finite positions, got {positions}",
-            )
+        """Positions, velocities and the command's lead (1, 3 n)."""
+        positions = self._finite(observation.state, "state")
         now = observation.stamp_ns
         if self._history and now < self._history[-1][0]:
             self._history.clear()  # time was set back: a simulation began anew
@@ -180,7 +175,19 @@ class OnnxPolicy:
             )
             velocity = (positions - before) / np.float32((now - stamp) * 1e-9)
         self._history.append((now, positions))
-        return np.concatenate([positions, velocity])[None].astype(np.float32)
+        lead = np.zeros_like(positions)
+        if observation.command is not None:
+            lead = self._finite(observation.command, "command") - positions
+        return np.concatenate([positions, velocity, lead])[None].astype(np.float32)
+
+    def _finite(self, value: Float32Array, what: str) -> Float32Array:
+        positions = np.asarray(value, np.float32)
+        if positions.shape != (self._config.n_joints,) or not np.isfinite(positions).all():
+            raise ObservationError(
+                f"observation.{what}",
+                f"expected {self._config.n_joints} finite positions, got {positions}",
+            )
+        return positions
 
 
 def open_policy(directory: str, contract: RobotContract, threads: int = 1) -> OnnxPolicy:

@@ -15,6 +15,8 @@ from vla_ros.policy.configuration import CAMERAS, MODALITIES
 
 #: Probability that a modality is missing from a training sample, in the order of MODALITIES.
 DROPOUT = (0.04, 0.06, 0.08, 0.08, 0.1)
+#: How far a policy's memory of the command is off, and how often it has none.
+LEAD_SCALE_NOISE, LEAD_NOISE_RAD, LEAD_DROPOUT = 0.15, 0.003, 0.05
 
 
 class TextBatch(NamedTuple):
@@ -138,12 +140,12 @@ class Batcher:
         present = self._rng.random((len(rows), len(MODALITIES))) >= np.array(DROPOUT)
         both_lost = ~present[:, 0] & ~present[:, 1]
         present[both_lost, 0] = True
+        state = data.states["state"][rows]
+        lead = self._blur_lead(data.states["command"][rows] - state)
         return StateBatch(
             text=self._text(np.array(sentences)),
             repeat=repeat,
-            state=_tensor(
-                np.concatenate([data.states["state"][rows], data.states["velocity"][rows]], 1)
-            ),
+            state=_tensor(np.concatenate([state, data.states["velocity"][rows], lead], 1)),
             imu=_tensor(data.states["imu"][rows]),
             item=_tensor(positions[span, named]),
             target=_tensor(positions[span, there]),
@@ -154,6 +156,14 @@ class Batcher:
             present=_tensor(present),
             imitate=_tensor(data.meta["imitate"][episodes]),
         )
+
+    def _blur_lead(self, lead: np.ndarray) -> np.ndarray:
+        """Make the command's lead (B, n) as uncertain as a policy's memory of it."""
+        rng = self._rng
+        blurred = lead * (1 + LEAD_SCALE_NOISE * rng.standard_normal((len(lead), 1)))
+        blurred += LEAD_NOISE_RAD * rng.standard_normal(lead.shape)
+        known = rng.random((len(lead), 1)) >= LEAD_DROPOUT
+        return np.asarray(blurred * known)
 
     def _text(self, rows: np.ndarray) -> TextBatch:
         bank = self._bank

@@ -53,6 +53,7 @@ class BundleDriver:
             Observation(
                 stamp_ns=round(table.time_s * 1e9),
                 state=table.joint_positions.astype(np.float32),
+                command=table.command.astype(np.float32),
                 images={camera: rgb for camera, (rgb, _) in rendered.items()},
                 depths={camera: depth for camera, (_, depth) in rendered.items()},
                 imu=table.imu_window(),
@@ -87,7 +88,8 @@ class ImaginingDriver:
         has_target = torch.tensor([float(scene.target is not None)])
         if self._anchor is None:
             self._anchor = imagine_anchor(truth[None], has_target)
-        state = _tensor(np.concatenate([positions, velocity]))[None]
+        lead = table.command - positions
+        state = _tensor(np.concatenate([positions, velocity, lead]))[None]
         nothing = torch.zeros(0)
         inputs = Inputs(
             rgb=(nothing, nothing),

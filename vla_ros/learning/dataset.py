@@ -10,6 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from vla_ros.core.errors import UserError
 from vla_ros.learning.rollouts import KINDS
 from vla_ros.learning.texts import Meaning
 from vla_ros.sim.scenes import COLOURS, CONTAINERS, DIRECTIONS, SHAPES, SKILLS
@@ -49,10 +50,9 @@ class Demonstrations:
                     f"{directory}: holds no shard-*.npz; make some with `vla_ros collect`"
                 )
             for path in paths:
-                shard = np.load(path)
-                for name in shard.files:
+                shard = _read(path, eyes_only=directory in eyes_only)
+                for name, value in shard.items():
                     group, key = name.split("/")
-                    value = shard[name]
                     if name == "states/episode":
                         value = value + episodes
                     elif name == "images/row":
@@ -110,3 +110,23 @@ class Demonstrations:
         elif skill == "stack":
             goal = self.pair(episode, target)
         return (skill, self.pair(episode, named), goal), named, target
+
+
+def _read(path: Path, *, eyes_only: bool) -> dict[str, Array]:
+    """Return a shard's arrays.
+
+    Shards of before commands were recorded still have images to learn to see from.
+
+    Raises:
+        UserError: if the shard has no commands and is to be imitated.
+    """
+    with np.load(path) as shard:
+        arrays: dict[str, Array] = {name: shard[name] for name in shard.files}
+    if "states/command" not in arrays:
+        if not eyes_only:
+            raise UserError(
+                f"{path}: was collected without commands; collect it anew, or give its folder "
+                "with --eyes-only"
+            )
+        arrays["states/command"] = arrays["states/state"]
+    return arrays

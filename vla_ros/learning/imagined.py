@@ -25,7 +25,7 @@ def imagine_points(
 
     Args:
         policy: For its cameras and kinematics.
-        state: (B, 2 n) joint positions and velocities.
+        state: (B, 3 n) joint positions, velocities, lead of the command.
         item: True position of the named object (B, 3) [m] in the base frame.
         target: Likewise of the target; anything where there is none.
         has_target: (B,) 1 where there is a target.

@@ -157,6 +157,7 @@ def _keep_state(
     row: dict[str, Value] = {
         "state": table.joint_positions.astype(np.float32),
         "velocity": ((table.joint_positions - previous) / STEP_S).astype(np.float32),
+        "command": table.command.astype(np.float32),
         "imu": table.imu_window(),
         "chunk": chunk.astype(np.float32),
         "progress": np.float32(progress),

@@ -23,6 +23,9 @@ from vla_ros.learning.texts import TextBank
 from vla_ros.policy.configuration import CAMERAS, PolicyConfig
 from vla_ros.policy.model import Inputs, Points, Policy
 
+#: Buffers that are measured on the demonstrations.
+STATISTICS = ("state_mean", "state_std", "imu_mean", "imu_std", "head.scale")
+ORDINARY = (0.5, 99.5)  # percentiles between which a command's lead is no outlier
 TEXTS = 160  # sentences per step that train the reading of sentences by itself
 
 
@@ -87,9 +90,10 @@ class Trainer:
         self.classifier = SlotClassifier(policy_config.width)
         self.networks = nn.ModuleDict({"policy": self.policy, "classifier": self.classifier})
         self.step = 0
+        self.fresh: list[str] = []
         self._set_statistics()
         if config.start is not None:
-            self.networks.load_state_dict(read_checkpoint(config.start)["average"])
+            self.fresh = warm_start(self.networks, read_checkpoint(config.start)["average"])
         self.average = {k: v.clone() for k, v in self.networks.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
             self.networks.parameters(),
@@ -229,7 +233,7 @@ class Trainer:
             terms[f"location_{name}"] = (location, 0.3)
             keep = [0, 1, -1] if name == "front" else [0, 1]
             own[name] = type(sighting)(*(value[:, keep] for value in sighting))
-        if not self.config.episodes:
+        if not (self.config.episodes and batch.state.imitate.any()):
             return terms
         points = self.policy.to_base(own, inputs)
         imitation, progress = self._act(batch.state, slots[:, 0], points)
@@ -243,11 +247,17 @@ class Trainer:
 
     def _set_statistics(self) -> None:
         """Take normalization statistics from the demonstrations."""
-        states = self.data.states
-        joint = np.concatenate([states["state"], states["velocity"]], 1)
+        imitated = self.data.meta["imitate"][self.data.states["episode"]]
+        states = {
+            key: self.data.states[key][imitated]
+            for key in ("state", "velocity", "command", "imu", "chunk")
+        }
+        lead = states["command"] - states["state"]
+        lead = np.clip(lead, *np.percentile(lead, ORDINARY, axis=0))  # an arm that is blocked
+        joint = np.concatenate([states["state"], states["velocity"], lead], 1)
         imu = states["imu"][:: max(1, len(joint) // 20000)].reshape(-1, 6)
-        chunk, state = (np.asarray(states[key], np.float32) for key in ("chunk", "state"))
-        moves = chunk - state[:, None, :]
+        chunk, command = (np.asarray(states[key], np.float32) for key in ("chunk", "command"))
+        moves = chunk - command[:, None, :]
         policy = self.policy
         for buffer, values in (
             (policy.state_mean, joint.mean(0)),
@@ -287,6 +297,24 @@ class Trainer:
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+
+
+def warm_start(networks: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+    """Take the weights of an earlier run; return the names of those that it lacks or shapes else.
+
+    Statistics belong together: if one does not fit, all stay those of the data.
+    """
+    own = networks.state_dict()
+    fresh = [
+        key
+        for key, value in own.items()
+        if key not in weights or value.shape != weights[key].shape
+    ]
+    statistics = [f"policy.{name}" for name in STATISTICS]
+    if set(statistics) & set(fresh):
+        fresh = sorted({*fresh, *statistics})
+    networks.load_state_dict({k: own[k] if k in fresh else weights[k] for k in own})
+    return fresh
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

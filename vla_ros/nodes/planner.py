@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse
@@ -15,6 +17,7 @@ from vla_ros_interfaces.action import RunInstruction
 from vla_ros_interfaces.msg import GateStatus
 
 from vla_ros.contract import load_contract
+from vla_ros.engine.language import TOKENIZER, token_counter
 from vla_ros.planner import (
     GateReport,
     GateState,
@@ -42,6 +45,7 @@ class PlannerParameters:
     """ROS parameters of the node."""
 
     contract: str = parameter(about="contract name or path")
+    bundle: str = parameter("", about="policy bundle, whose tokenizer counts word pieces")
     second_goal: str = parameter(
         "reject", about="a goal that comes while one runs: reject, preempt"
     )
@@ -79,7 +83,7 @@ class PlannerNode(ManagedNode):
         settings = declare_parameters(self, PlannerParameters)
         contract = load_contract(settings.contract)
         self._slot = GoalSlot(
-            check=InstructionCheck(),
+            check=InstructionCheck(count_tokens=_token_counter(settings.bundle)),
             settings=GoalSettings(
                 timeout_s=settings.timeout_s,
                 done_progress=settings.done_progress,
@@ -234,6 +238,13 @@ class PlannerNode(ManagedNode):
                 Finding(name="goal", message=current.instruction if current else "none"),
             ]
         )
+
+
+def _token_counter(bundle: str) -> Callable[[str], int] | None:
+    """Return the bundle's own counter; None for a policy that reads text by itself."""
+    if not bundle or not (Path(bundle) / TOKENIZER).is_file():
+        return None
+    return token_counter(bundle)
 
 
 def _now_ns() -> int:

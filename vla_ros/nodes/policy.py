@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rclpy.task import Future
 from std_msgs.msg import String
@@ -16,6 +16,7 @@ from vla_ros.core.errors import InstructionRejected, ObservationError, UserError
 from vla_ros.core.protocols import Policy
 from vla_ros.observation.rates import RateMonitor
 from vla_ros.ros.chunks import write_chunk
+from vla_ros.ros.command_memory import CommandMemory
 from vla_ros.ros.diagnostics import ERROR, OK, DiagnosticsPublisher, Finding
 from vla_ros.ros.lifecycle import ManagedNode
 from vla_ros.ros.parameters import declare_parameters, parameter
@@ -68,6 +69,7 @@ class PolicyNode(ManagedNode):
         self._fault = ""
         self._inference_ms = 0.0
         self._streams = SensorStreams(self, self._contract, self._settings.sensor_reliability)
+        self._commands = CommandMemory(self, self._contract, self._streams.now_ns)
         self._rate = RateMonitor(self._streams.frame_rate_hz)
         self._diagnostics = DiagnosticsPublisher(self, self._contract.name)
         self._chunks = self.create_publisher(ActionChunk, "policy/chunk", command_qos())
@@ -157,6 +159,7 @@ class PolicyNode(ManagedNode):
         began = time.perf_counter()
         try:
             observation = streams.aligner.build(frame_ns, streams.now_ns())
+            observation = replace(observation, command=self._commands.at(frame_ns))
             chunk = self._policy.infer(observation)
         except ObservationError as error:
             self._fault = f"no inference: {error}"

@@ -88,7 +88,7 @@ def example_inputs(config: PolicyConfig, seed: int = 0) -> tuple[Tensor, ...]:
     return (
         *images,
         torch.randn(1, config.imu_window, 6, generator=draw),
-        0.3 * torch.randn(1, 2 * config.n_joints, generator=draw),
+        0.3 * torch.randn(1, 3 * config.n_joints, generator=draw),
         torch.randn(1, tokens, config.language_features, generator=draw) * mask[..., None],
         mask,
         torch.rand(1, 2, 4, generator=draw) * 0.2,

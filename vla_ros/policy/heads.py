@@ -16,7 +16,7 @@ class Action(NamedTuple):
 
 
 class ChunkHead(nn.Module):
-    """Regresses the chunk as displacements from where the joints are.
+    """Regresses the chunk as displacements from the command in force.
 
     `scale` (horizon, n_joints) [rad] is the spread of the demonstrations' displacements, so that
     the loss weighs all joints and rows alike.
@@ -35,8 +35,8 @@ class ChunkHead(nn.Module):
         self.progress = nn.Linear(3 * width, 1)
         self.register_buffer("scale", torch.ones(horizon, n_joints))
 
-    def forward(self, fused: Tensor, state_token: Tensor, positions: Tensor) -> Action:
-        """Return the action from fused and state tokens (B, width) at positions (B, n_joints)."""
+    def forward(self, fused: Tensor, state_token: Tensor, command: Tensor) -> Action:
+        """Return the action from fused and state tokens (B, width) and command (B, n_joints)."""
         hidden = self.body(torch.cat([fused, state_token], -1))
         moves = self.displacement(hidden).view(-1, self.horizon, self.n_joints) * self.scale
-        return Action(positions[:, None, :] + moves, self.progress(hidden).squeeze(-1))
+        return Action(command[:, None, :] + moves, self.progress(hidden).squeeze(-1))

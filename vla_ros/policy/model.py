@@ -23,6 +23,10 @@ from vla_ros.policy.vision import KeypointEncoder, Sighting
 SOUGHT = {"front": ("object", "target", "gripper"), "wrist": ("object", "target")}
 
 
+#: Nothing farther than this from the mean of the training data is believed [standard deviations].
+STATE_LIMIT = 6.0
+
+
 class Points(NamedTuple):
     """K points in the base frame: `xyz` (B, K, 3) [m] and `confidence` (B, K) in 0 to 1."""
 
@@ -37,7 +41,8 @@ class Inputs(NamedTuple):
         rgb: Per camera (B, H, W, 3), 0 to 255.
         depth: Per camera (B, H, W) [m], 0 = hole.
         imu: (B, T, 6) gyro [rad/s] and accelerometer [m/s^2].
-        state: (B, 2 n) joint positions [rad] and velocities [rad/s].
+        state: (B, 3 n) joint positions [rad], velocities [rad/s], lead of the command in force
+            over the positions [rad].
         language: (B, L, F) token features.
         language_mask: (B, L), 1 for a token.
         anchor: (B, 2, 4) xyz [m] and confidence of object and target at the start.
@@ -79,7 +84,7 @@ class Policy(nn.Module):
         self.place_embed = nn.ModuleDict(
             {f"{where}_{what}": _mlp(16, width) for where, what in self.places()}
         )
-        self.state_embed = _mlp(2 * n + 9, width)
+        self.state_embed = _mlp(3 * n + 9, width)
         self.imu_embed = nn.Sequential(
             nn.Conv1d(6, 32, 5, stride=2),
             nn.GELU(),
@@ -93,8 +98,8 @@ class Policy(nn.Module):
         self.head = ChunkHead(width, config.horizon, n)
         self.register_buffer("imu_mean", torch.zeros(6))
         self.register_buffer("imu_std", torch.ones(6))
-        self.register_buffer("state_mean", torch.zeros(2 * n))
-        self.register_buffer("state_std", torch.ones(2 * n))
+        self.register_buffer("state_mean", torch.zeros(3 * n))
+        self.register_buffer("state_std", torch.ones(3 * n))
 
     @staticmethod
     def places() -> list[tuple[str, str]]:
@@ -164,13 +169,16 @@ class Policy(nn.Module):
                 tokens.append(self.place_embed[f"{source}_{what}"](feature)[:, None])
                 masks.append(there[:, None])
         standard = (inputs.state - self.state_mean) / self.state_std
+        standard = standard.clamp(-STATE_LIMIT, STATE_LIMIT)
         hand = torch.cat([tcp * 5, rotation[:, :, 0], rotation[:, :, 2]], -1)
         state_token = self.state_embed(torch.cat([standard, hand], -1))
         imu = ((inputs.imu - self.imu_mean) / self.imu_std).transpose(1, 2)
         tokens += [state_token[:, None], self.imu_embed(imu)[:, None]]
         masks += [torch.ones_like(masks[-1]), inputs.present[:, MODALITIES.index("imu"), None]]
         fused = self.fusion(torch.cat(tokens, 1), torch.cat(masks, 1))
-        action: Action = self.head(fused, state_token, inputs.state[:, :n])
+        lead = standard[:, 2 * n :] * self.state_std[2 * n :] + self.state_mean[2 * n :]
+        command = inputs.state[:, :n] + lead
+        action: Action = self.head(fused, state_token, command)
         return action
 
     def forward(self, inputs: Inputs) -> tuple[Action, dict[str, Points], dict[str, Sighting]]:

@@ -64,7 +64,10 @@ def main_of(
     """Return a console-script `main` for a node."""
 
     def main() -> None:
-        sys.exit(run_node(make, None, make_executor))
+        status = run_node(make, None, make_executor)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # one more may come while Python ends
+        sys.exit(status)
 
     return main
 

@@ -124,6 +124,7 @@ class Environment:
         spec["observation.imu"] = ArraySpec(
             shape=(IMU_WINDOW, 6), dtype=np.float32, unit="rad/s, m/s^2"
         )
+        spec["observation.command"] = ArraySpec(shape=(len(JOINTS),), dtype=np.float32, unit="rad")
         spec["observation.state"] = ArraySpec(shape=(len(JOINTS),), dtype=np.float32, unit="rad")
         return spec
 
@@ -140,6 +141,7 @@ class Environment:
         return Observation(
             stamp_ns=self.now_ns,
             state=self.table.joint_positions.astype(np.float32),
+            command=self.table.command.astype(np.float32),
             images={camera: rgb for camera, (rgb, _) in rendered.items()},
             depths={camera: depth for camera, (_, depth) in rendered.items()},
             imu=self.table.imu_window(),

@@ -106,8 +106,10 @@ def test_a_further_round_starts_from_another_runs_average(config: TrainingConfig
 def test_statistics_come_from_the_demonstrations(config: TrainingConfig) -> None:
     trainer = Trainer(config, tabletop_small())
     states = trainer.data.states
-    joint = np.concatenate([states["state"], states["velocity"]], 1)
-    np.testing.assert_allclose(trainer.policy.state_mean, joint.mean(0), atol=1e-4)
+    lead = np.subtract(states["command"], states["state"])
+    joint = np.concatenate([states["state"], states["velocity"], lead], 1)
+    np.testing.assert_allclose(trainer.policy.state_mean[:12], joint.mean(0)[:12], atol=1e-4)
+    assert (trainer.policy.state_std[12:].numpy() <= joint.std(0)[12:] + 2e-3).all()
     assert trainer.policy.imu_std.min() > 0
     gravity = trainer.policy.imu_mean[3:].norm()
     assert 6 < gravity < 11

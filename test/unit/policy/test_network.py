@@ -111,7 +111,7 @@ def test_words_that_are_padding_do_not_matter(deployed: Deployed) -> None:
 
 def test_the_camera_on_the_hand_moves_with_the_hand(deployed: Deployed) -> None:
     policy = deployed.policy
-    state = torch.zeros(2, 12)
+    state = torch.zeros(2, 18)
     state[1, 0] = 0.5
     _, wrist = policy.camera_pose("wrist", state)
     _, front = policy.camera_pose("front", state)
