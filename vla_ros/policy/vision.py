@@ -2,8 +2,8 @@
 
 A convolutional encoder makes a map of cell embeddings that knows nothing of language. A query from
 the instruction is compared with every cell; the softmax over all cells and a "not here" logit is
-both the attention map that people look at and the weight with which the cells' own estimates of
-the object's centre are averaged. As colour and shape add up in the comparison, a pair that
+both the attention map that people look at and, around its peak, the weight with which the cells'
+own estimates of the object's centre are averaged. As colour and shape add up in the comparison, a pair that
 training never showed is found by its parts.
 """
 
@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vla_ros.policy.configuration import CameraGeometry
+
+
+#: Cells to each side of the strongest one that a thing's place is averaged over.
+WINDOW = 2
 
 
 class Sighting(NamedTuple):
@@ -132,7 +136,7 @@ class KeypointEncoder(nn.Module):
         logits = torch.cat([logits, self.nowhere(queries)], -1)
         weights = functional.softmax(logits, -1)
         confidence = 1.0 - weights[..., -1]
-        weights = weights[..., :-1] / confidence[..., None].clamp(min=1e-4)
+        weights = self._around_peak(weights[..., :-1])
         offset, behind, alone = self.geometry(features).float().flatten(2).split([2, 1, 1], 1)
         surface = cell_depth.flatten(2)
         seen = (surface > 0).float()
@@ -145,3 +149,13 @@ class KeypointEncoder(nn.Module):
             [(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z], -1
         )
         return Sighting(point, confidence, logits, torch.stack([u, v], -1))
+
+    def _around_peak(self, weights: Tensor) -> Tensor:
+        """Return the weights (B, K, N) near the strongest cell alone, summing to one.
+
+        An average over two things that look alike would lie between them, where nothing is.
+        """
+        peak = self.centres[:, weights.argmax(-1)]  # (2, B, K)
+        apart = (self.centres[:, None, None] - peak[..., None]).abs().amax(0)  # (B, K, N) [px]
+        near = weights * (apart < (WINDOW + 0.5) * self._stride)
+        return near / near.sum(-1, keepdim=True).clamp(min=1e-6)

@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from vla_ros.core.errors import UserError
+from vla_ros.learning.dataset import Demonstrations
 from vla_ros.learning.recipes import tabletop_small
 from vla_ros.learning.training import (
+    STATISTICS,
     NonFiniteLoss,
     Trainer,
     TrainingConfig,
     policy_from_checkpoint,
     read_checkpoint,
+    warm_start,
 )
 
 
@@ -101,6 +105,35 @@ def test_a_further_round_starts_from_another_runs_average(config: TrainingConfig
     assert trainer.step == 0
     for key, value in trainer.networks.state_dict().items():
         torch.testing.assert_close(value, first.average[key])
+
+
+def test_weights_of_another_shape_start_anew_and_the_statistics_with_them(
+    config: TrainingConfig,
+) -> None:
+    trainer = Trainer(config, tabletop_small())
+    before = {key: value.clone() for key, value in trainer.networks.state_dict().items()}
+    earlier = {key: value + 1 for key, value in before.items()}
+    earlier["policy.state_mean"] = torch.zeros(12)
+    del earlier["policy.head.progress.bias"]
+    fresh = warm_start(trainer.networks, earlier)
+    statistics = {f"policy.{name}" for name in STATISTICS}
+    assert set(fresh) == {*statistics, "policy.head.progress.bias"}
+    for key, value in trainer.networks.state_dict().items():
+        torch.testing.assert_close(value, before[key] if key in fresh else earlier[key])
+
+
+def test_demonstrations_without_commands_train_the_eyes_alone(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    for path in config.data[0].glob("shard-*.npz"):
+        with np.load(path) as shard:
+            kept = {key: shard[key] for key in shard.files if key != "states/command"}
+        np.savez(old / path.name, **kept)
+    with pytest.raises(UserError, match=r"collected without commands.*--eyes-only"):
+        Demonstrations.load((old,))
+    assert not Demonstrations.load(config.data, (old,)).meta["imitate"].all()
 
 
 def test_statistics_come_from_the_demonstrations(config: TrainingConfig) -> None:
