@@ -40,5 +40,7 @@ def test_what_is_no_command_is_not_remembered(robot: TopicRobot) -> None:
     publisher.publish(Float64MultiArray(data=[0.0, 1.0]))
     publisher.publish(Float64MultiArray(data=[float("nan")] * 6))
     publisher.publish(Float64MultiArray(data=[0.5] * 6))
-    found = wait_for(lambda: (c := memory.at(1)) is not None and [c], "the good one")
-    np.testing.assert_allclose(found[0], 0.5)
+    wait_for(lambda: memory.at(1) is not None, "the good one")
+    found = memory.at(1)
+    assert found is not None
+    np.testing.assert_allclose(found, 0.5)

@@ -32,6 +32,10 @@ def collect(
     expert_share: Annotated[
         float, typer.Option(help="Share of the steps that the expert takes over from --policy.")
     ] = 0.2,
+    stills: Annotated[
+        int,
+        typer.Option(help="Instead of episodes: rendered states per scene, for the eyes."),
+    ] = 0,
     language: Annotated[
         Path | None, typer.Option(help="Language encoder for a checkpoint; the shipped one.")
     ] = None,
@@ -43,6 +47,8 @@ def collect(
     bundle sees rendered images; a checkpoint drives on imagined sightings, ten times as fast.
 
     vla_ros collect --output data/expert --episodes 4000
+
+    vla_ros collect --output data/stills --episodes 4000 --seed 50000 --stills 4
 
     vla_ros collect --output data/round1 --episodes 2000 --seed 100000 --policy models/mine
     """
@@ -64,6 +70,7 @@ def collect(
             policy=policy,
             language=language_directory(language, output) if imagines else None,
             expert_share=expert_share,
+            stills=stills,
         )
     except ValueError as error:
         raise UserError(f"--seed: {error}") from error

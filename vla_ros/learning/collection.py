@@ -16,6 +16,7 @@ from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.learning.dagger import BundleDriver, ImaginingDriver
 from vla_ros.learning.experts import Expert
 from vla_ros.learning.rollouts import Disturbance, Driver, Record, run_episode
+from vla_ros.learning.stills import take_stills
 from vla_ros.learning.training import policy_from_checkpoint
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.scenes import TEST_SEED, Scene, sample_scene
@@ -37,6 +38,7 @@ class CollectionConfig:
             training checkpoint, from imagined sightings; None for experts.
         language: Directory of the language encoder; needed with a checkpoint.
         expert_share: Share of the steps that the expert takes over from the policy.
+        stills: Instead of episodes, this many rendered states per scene at random poses.
     """
 
     directory: Path
@@ -47,6 +49,7 @@ class CollectionConfig:
     policy: Path | None = None
     language: Path | None = None
     expert_share: float = 0.2
+    stills: int = 0
 
     def __post_init__(self) -> None:
         if self.first_seed < 0 or self.first_seed + self.episodes > TEST_SEED:
@@ -93,6 +96,9 @@ def _collect_shard(job: tuple[CollectionConfig, int]) -> tuple[int, int]:
     last = min(first + SHARD_EPISODES, config.first_seed + config.episodes)
     for seed in range(first, last):
         scene = sample_scene(seed=seed)
+        if config.stills:
+            records.append(take_stills(environment, scene, rng, config.stills))
+            continue
         driver = drivers(scene)
         records.append(
             run_episode(

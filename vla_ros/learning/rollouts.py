@@ -88,14 +88,14 @@ def run_episode(
     """
     environment.reset(scene)
     table = environment.table
-    record = Record(texts=scene.text, meta=_describe(table))
+    record = Record(texts=scene.text, meta=meta_of(table))
     previous = table.joint_positions
     done_at: float | None = None
     while table.time_s < limit_s:
         chunk, progress = expert.chunk(table)
-        _keep_state(record, table, previous, chunk, progress)
+        keep_state(record, table, previous, chunk, progress)
         if rng.random() < image_probability:
-            _keep_image(record, table)
+            keep_image(record, table)
         previous = table.joint_positions
         score = environment.step(
             ActionChunk(
@@ -128,7 +128,8 @@ def positions_of(table: Tabletop) -> FloatArray:
     return out
 
 
-def _describe(table: Tabletop) -> dict[str, Value]:
+def meta_of(table: Tabletop) -> dict[str, Value]:
+    """Return what stands on the table and what is asked for, as the shards keep it."""
     scene = table.scene
     names = things(scene)
     kind = np.full(MAX_THINGS, -1, np.int8)
@@ -151,9 +152,10 @@ def _describe(table: Tabletop) -> dict[str, Value]:
     }
 
 
-def _keep_state(
+def keep_state(
     record: Record, table: Tabletop, previous: FloatArray, chunk: FloatArray, progress: float
 ) -> None:
+    """Append the present state with the positions 50 ms ago, the expert's chunk and progress."""
     row: dict[str, Value] = {
         "state": table.joint_positions.astype(np.float32),
         "velocity": ((table.joint_positions - previous) / STEP_S).astype(np.float32),
@@ -167,7 +169,8 @@ def _keep_state(
         record.states.setdefault(key, []).append(value)
 
 
-def _keep_image(record: Record, table: Tabletop) -> None:
+def keep_image(record: Record, table: Tabletop) -> None:
+    """Render the present state, which `keep_state` has appended."""
     row: dict[str, Value] = {"row": np.int32(len(record.states["state"]) - 1)}
     for camera in CAMERAS:
         rgb, depth = table.render(camera)

@@ -3,8 +3,8 @@
 A convolutional encoder makes a map of cell embeddings that knows nothing of language. A query from
 the instruction is compared with every cell; the softmax over all cells and a "not here" logit is
 both the attention map that people look at and, around its peak, the weight with which the cells'
-own estimates of the object's centre are averaged. As colour and shape add up in the comparison, a pair that
-training never showed is found by its parts.
+own estimates of the object's centre are averaged. As colour and shape add up in the comparison, a
+pair that training never showed is found by its parts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vla_ros.policy.configuration import CameraGeometry
-
 
 #: Cells to each side of the strongest one that a thing's place is averaged over.
 WINDOW = 2

@@ -61,3 +61,15 @@ def test_what_is_there_is_not_collected_again(demonstrations: Path) -> None:
 def test_seeds_of_the_test_splits_are_refused(tmp_path: Path, first: int, episodes: int) -> None:
     with pytest.raises(ValueError, match="belong to the test splits"):
         CollectionConfig(directory=tmp_path, episodes=episodes, first_seed=first)
+
+
+def test_stills_show_a_scene_from_several_poses_and_train_the_eyes_alone(tmp_path: Path) -> None:
+    config = CollectionConfig(directory=tmp_path, episodes=2, first_seed=50, stills=3)
+    assert list(collect(config, workers=1)) == [(2, 0)]
+    data = Demonstrations.load((), (tmp_path,))
+    assert len(data.images["row"]) == 6
+    assert not data.meta["imitate"].any()
+    poses = np.asarray(data.states["state"], np.float64)
+    assert np.abs(np.diff(poses[:3], axis=0)).max(1).min() > 0.05
+    depth = np.asarray(data.images["depth_front"], np.float64) / 1000.0
+    assert np.abs(np.diff(depth[:3], axis=0)).max() > 0.02, "the arm stands elsewhere"
