@@ -16,6 +16,8 @@ FRONT_BIAS_M = 0.005  # common to everything the front camera sees in one state
 FRONT_NOISE_M = 0.002
 WRIST_NOISE = 0.015  # [m] per [m] of distance
 ANCHOR_NOISE_M = 0.0035
+CONFUSED, UNSURE = 0.05, 0.08  # shares of the sightings
+OTHER_THING_M = 0.09  # how far away the other thing is
 
 
 def imagine_points(
@@ -54,9 +56,11 @@ def imagine_points(
     ).float()
     inside = inside * torch.bernoulli(torch.full((batch, 2), 0.93)) * wanted
     wrist = truth[:, :2] + WRIST_NOISE * depth[..., None] * torch.randn(batch, 2, 3)
+    front, front_doubt = _confuse(front)
+    wrist, wrist_doubt = _confuse(wrist)
     return {
-        "front": Points(_blur(front, seen), _confidence(seen)),
-        "wrist": Points(_blur(wrist, inside), _confidence(inside)),
+        "front": Points(_blur(front, seen), _confidence(seen) * front_doubt),
+        "wrist": Points(_blur(wrist, inside), _confidence(inside) * wrist_doubt),
     }
 
 
@@ -65,7 +69,21 @@ def imagine_anchor(start: Tensor, has_target: Tensor) -> Tensor:
     noisy = start + ANCHOR_NOISE_M * torch.randn_like(start)
     there = torch.stack([torch.ones_like(has_target), has_target], 1)
     confidence = _confidence(there * torch.bernoulli(torch.full_like(there, 0.97)))
-    return torch.cat([noisy, confidence[..., None]], -1)
+    noisy, doubt = _confuse(noisy)
+    return torch.cat([noisy, (confidence * doubt)[..., None]], -1)
+
+
+def _confuse(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Take one thing for another now and then; return the points and how sure the eyes are.
+
+    Eyes that are wrong are less sure, and some that are unsure are right.
+    """
+    wrong = torch.bernoulli(torch.full_like(points[..., 0], CONFUSED))
+    unsure = torch.maximum(wrong, torch.bernoulli(torch.full_like(wrong, UNSURE)))
+    elsewhere = OTHER_THING_M * torch.randn_like(points)
+    elsewhere[..., 2] *= 0.05  # it stands on the table too
+    doubt = 1.0 - unsure * (0.05 + 0.85 * torch.rand_like(wrong))
+    return points + wrong[..., None] * elsewhere, doubt
 
 
 def _confidence(seen: Tensor) -> Tensor:

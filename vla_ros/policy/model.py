@@ -192,11 +192,12 @@ class Policy(nn.Module):
 def merge_points(points: dict[str, Points]) -> Tensor:
     """Return object and target (B, 2, 4), xyz [m] and confidence, over all cameras.
 
-    Cameras are averaged by confidence.
+    Cameras that are equally sure are averaged; else the surer one counts.
     """
     xyz = torch.stack([seen.xyz[:, :2] for seen in points.values()])  # (C, B, 2, 3)
     confidence = torch.stack([seen.confidence[:, :2] for seen in points.values()])
-    weight = confidence / confidence.sum(0).clamp(min=1e-4)
+    sure = confidence.clamp(min=1e-3) ** 8
+    weight = sure / sure.sum(0)
     best = confidence.amax(0)
     return torch.cat([(xyz * weight[..., None]).sum(0), best[..., None]], -1)
 

@@ -25,7 +25,8 @@ class Sighting(NamedTuple):
     """Where K queries are seen by one camera.
 
     `point` (B, K, 3) [m] in the camera's optical frame; `confidence` (B, K), 1 when surely in
-    view; `logits` (B, K, cells + 1), the last one for "not here"; `pixel` (B, K, 2) [px].
+    view and nothing else could be meant; `logits` (B, K, cells + 1), the last one for "not here";
+    `pixel` (B, K, 2) [px].
     """
 
     point: Tensor
@@ -135,7 +136,8 @@ class KeypointEncoder(nn.Module):
         logits = torch.cat([logits, self.nowhere(queries)], -1)
         weights = functional.softmax(logits, -1)
         confidence = 1.0 - weights[..., -1]
-        weights = self._around_peak(weights[..., :-1])
+        weights, share = self._around_peak(weights[..., :-1])
+        confidence = confidence * share**4
         offset, behind, alone = self.geometry(features).float().flatten(2).split([2, 1, 1], 1)
         surface = cell_depth.flatten(2)
         seen = (surface > 0).float()
@@ -149,12 +151,15 @@ class KeypointEncoder(nn.Module):
         )
         return Sighting(point, confidence, logits, torch.stack([u, v], -1))
 
-    def _around_peak(self, weights: Tensor) -> Tensor:
+    def _around_peak(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weights (B, K, N) near the strongest cell alone, summing to one.
 
-        An average over two things that look alike would lie between them, where nothing is.
+        An average over two things that look alike would lie between them, where nothing is. The
+        second tensor (B, K) is the share of all weight that is there: low if there are two.
         """
         peak = self.centres[:, weights.argmax(-1)]  # (2, B, K)
         apart = (self.centres[:, None, None] - peak[..., None]).abs().amax(0)  # (B, K, N) [px]
         near = weights * (apart < (WINDOW + 0.5) * self._stride)
-        return near / near.sum(-1, keepdim=True).clamp(min=1e-6)
+        inside = near.sum(-1, keepdim=True).clamp(min=1e-6)
+        share = inside.squeeze(-1) / weights.sum(-1).clamp(min=1e-6)
+        return near / inside, share.clamp(max=1.0)
