@@ -29,6 +29,7 @@ OPEN, CLOSED = 0.95, -0.1  # [rad] gripper targets
 PAD_OFFSET = 0.014  # [m] from the tcp to the fixed finger's pad
 PAD_CLEARANCE = 0.006  # [m] left between pad and object before the fingers close
 PUSH_TRAVEL, PUSH_ENOUGH = 0.075, 0.063  # [m]; the task asks for 0.04
+PUSH_LEAD = 0.8  # of the half size: how far past the object's middle a push may be commanded
 #: How far a held thing may be aside when it is let go [m]: as far as the task allows, since a
 #: learner that is to be surer than its eyes can be never lets go.
 PLACE_ALIGNED, STACK_ALIGNED = 0.014, 0.0075
@@ -207,8 +208,10 @@ def _push(now: Situation) -> Move:
     across[2] = 0
     lateral = float(np.linalg.norm(across))
     low = now.tcp[2] < height + 0.014
+    # the command leads the hand while it pushes: where it ends may be inside the object
+    pushing = low and lag <= PUSH_LEAD * now.half and lateral <= 0.016
     behind_it = lag <= -(now.half + 0.002)
-    if low and behind_it and lateral <= 0.012:
+    if pushing:
         advance = max(PUSH_TRAVEL - gained, 0.0) + (-lag - contact) + 0.006
         goal = now.tcp + along * advance - across * 0.8
         goal[2] = height
@@ -221,14 +224,17 @@ def _push(now: Situation) -> Move:
     return Move(point=_over(now, point, 0.008), gripper=0.0, progress=0.2)
 
 
-def _carry(now: Situation, release_z: float, aligned: float) -> Move:
-    """Take the held object over the target, lower it, let go."""
+def _carry(now: Situation, release_z: float, aligned: float, above: float = 0.004) -> Move:
+    """Take the held object over the target, lower it to `release_z` [m], let go.
+
+    It is let go from up to `above` [m] higher and `aligned` [m] aside.
+    """
     assert now.target is not None
     grip = now.item - now.tcp
     point = np.array([*(now.target - grip)[:2], release_z - grip[2]])
     error = (point - now.tcp)[:2]
     aside = float(np.linalg.norm(error))
-    if aside <= aligned and now.tcp[2] - point[2] <= 0.004:
+    if aside <= aligned and now.tcp[2] - point[2] <= above:
         return Move(point=point, gripper=OPEN, progress=0.85)
     safe = max(SAFE_Z, release_z - grip[2] + 0.012)
     height = min(point[2] + 5.0 * max(aside - 0.6 * aligned, 0.0), safe)
@@ -257,7 +263,7 @@ def _place(now: Situation) -> Move:
     if resting or (opening and not now.held):
         return _leave(now)
     if now.held:
-        return _carry(now, 0.006 + now.half + 0.008, PLACE_ALIGNED)
+        return _carry(now, 0.006 + now.half + 0.004, PLACE_ALIGNED, above=0.010)
     return _grasp(now)
 
 

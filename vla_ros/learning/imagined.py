@@ -18,6 +18,7 @@ WRIST_NOISE = 0.015  # [m] per [m] of distance
 ANCHOR_NOISE_M = 0.0035
 CONFUSED, UNSURE = 0.05, 0.08  # shares of the sightings
 OTHER_THING_M = 0.09  # how far away the other thing is
+HIDDEN = 0.12  # share of the states in which no camera sees a thing: a full hand hides the bowl
 
 
 def imagine_points(
@@ -39,6 +40,7 @@ def imagine_points(
     bias = FRONT_BIAS_M * torch.randn(batch, 1, 3) * (0.3 + torch.rand(batch, 1, 1))
     front = truth + bias + FRONT_NOISE_M * torch.randn_like(truth)
     seen = torch.bernoulli(torch.full((batch, 3), 0.92))
+    wanted = wanted * torch.bernoulli(torch.full_like(wanted, 1.0 - HIDDEN))
     seen[:, :2] *= wanted
     rotation, origin = policy.camera_pose("wrist", state)
     local = ((truth[:, :2] - origin[:, None]) @ rotation).detach()
