@@ -1,6 +1,6 @@
 """kill -9 of policy, planner and sim during motion: does the arm hold, does the graph recover?
 
-python bench/kill_nodes.py [--policy BUNDLE | --backend swaying] [--json PATH] [--check]
+python bench/kill_nodes.py [--policy BUNDLE | --backend BACKEND] [--json PATH] [--check]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> int:
     """Measure, print, write, check."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--policy", default="", help="bundle directory; the shipped one if empty")
-    parser.add_argument("--backend", default="swaying", help="engine that runs the bundle")
+    parser.add_argument("--backend", default="onnxruntime", help="engine that runs the bundle")
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--check", action="store_true", help="exit 1 if a must falls short")
     arguments = parser.parse_args()

@@ -6,7 +6,7 @@ The data flow, one process a box, and the package that holds each box's logic::
         |      |     |       |                        |
         +------+--+--+-------+                        v
                   v                            planner          vla_ros.planner
-             observation                (grammar, progress, refusal, typed outcome)
+             observation                (vocabulary, progress, refusal, typed outcome)
         (contract, time alignment)                    |
          vla_ros.contract, .observation               |
                   v                                   |

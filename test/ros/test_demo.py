@@ -41,9 +41,9 @@ def graph_is_gone(log: Path) -> bool:
 
 def test_the_demo_does_its_sentence_and_films_it(tmp_path: Path) -> None:
     demo = start("demo", "lift the green ball", "--output", str(tmp_path))
-    status = demo.wait(110.0)
-    done = "SUCCEEDED" in demo.output and "physics: done" in demo.output
-    assert status == (0 if done else 1), demo.output
+    assert demo.wait(110.0) == 0, demo.output
+    assert "SUCCEEDED" in demo.output
+    assert "physics: done" in demo.output
     video = imageio.imread(tmp_path / "demo.mp4")
     assert len(video) > 10
     assert (np.abs(np.diff(video[:, :360, :480].astype(np.int16), axis=0)) > 40).any()
@@ -108,13 +108,16 @@ def test_the_audit_finds_what_breaks_a_limit_and_forgives_one_announced_jump(
     for offset in (0.0, 0.0, 0.00001):
         send(offset)
     assert audit.violations == []
-    audit.expect_new_beginning()
+    audit.expect_new_beginning(within_s=30.0)
     send(0.3)
     send(0.3)
     assert audit.violations == []
     send(0.6)
     assert {v.quantity for v in audit.violations} == {"velocity", "acceleration", "jerk"}
     assert {v.joint for v in audit.violations} == {contract.action.joints[1]}
+    found = len(audit.violations)
+    send(float("nan"))
+    assert [v.quantity for v in audit.violations[found:]] == ["finite"]
 
 
 def test_a_chosen_domain_is_kept_and_another_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

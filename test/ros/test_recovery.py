@@ -16,6 +16,7 @@ def test_a_killed_node_leaves_the_arm_held_and_comes_back_for_the_next_goal(
         graph, listener.node, name, "push the red cube forever", "push the red cube"
     )
     print(report)
+    assert report.commands > 50
     assert report.hold_after_chunk_end_ms <= 100.0
     assert report.back_after_s < 10.0
     assert report.next_goal_succeeded

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vla_ros.contract import load_contract
+from vla_ros.core.conventions import NAMESPACE
 from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
 
-NAMESPACE = "/vla"
 KINDS = ("sim", "robot")
 DEFAULT_ROBOT = {"sim": "tabletop_sim", "robot": "so101"}
+#: An engine without a bundle, to try the plumbing.
+TRIAL_BACKEND = "swaying"
 DEFAULT_POLICY = "models/tabletop-small"
 #: Numerical libraries get one thread: the processes share few cores and each does small sums.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -96,6 +98,8 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
     if kind not in KINDS:
         raise UserError(f"graph: expected one of {', '.join(KINDS)}, got '{kind}'")
     robot = options.robot or DEFAULT_ROBOT[kind]
+    if kind == "robot" and options.backend == TRIAL_BACKEND:
+        raise UserError(f"backend: '{TRIAL_BACKEND}' sways the arm and is for simulation only")
     load_contract(robot)  # an error in it is said once, and not by every node
     shared: dict[str, Value] = {"contract": robot, "use_sim_time": options.use_sim_time}
     bundle = _bundle(options)

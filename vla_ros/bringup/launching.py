@@ -9,11 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    OpaqueFunction,
+    RegisterEventHandler,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from vla_ros.bringup.graph import NAMESPACE, NodeDescription, Options, describe
+from vla_ros.bringup.graph import NodeDescription, Options, describe
+from vla_ros.core.conventions import EXIT_CONFIGURATION, NAMESPACE
 
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
@@ -26,7 +35,8 @@ def launch_description(kind: str) -> LaunchDescription:
         )
         for item in fields(Options)
     ]
-    return LaunchDescription([*arguments, OpaqueFunction(function=_nodes, args=[kind])])
+    give_up = RegisterEventHandler(OnProcessExit(on_exit=_give_up))
+    return LaunchDescription([*arguments, give_up, OpaqueFunction(function=_nodes, args=[kind])])
 
 
 def read_options(values: Mapping[str, str]) -> Options:
@@ -59,6 +69,14 @@ def _nodes(context: LaunchContext, kind: str) -> list[Node]:
         item.name: LaunchConfiguration(item.name).perform(context) for item in fields(Options)
     }
     return [_node(item) for item in describe(kind, read_options(values))]
+
+
+def _give_up(event: ProcessExited, context: LaunchContext) -> list[EmitEvent]:
+    """End the graph when a node says that the user has to mend something first."""
+    if event.returncode != EXIT_CONFIGURATION:
+        return []
+    reason = f"{event.process_name} cannot work before what it says above is mended"
+    return [EmitEvent(event=Shutdown(reason=reason))]
 
 
 def _node(item: NodeDescription) -> Node:

@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from vla_ros.bringup.graph import NodeDescription
+from vla_ros.core.conventions import EXIT_CONFIGURATION
 from vla_ros.core.processes import FOLLOW_PARENT
 
-#: Exit status by which a node says that the user has to mend something first.
-EXIT_CONFIGURATION = 78
 #: How long a node may take to end after SIGINT, and then after SIGTERM [s].
 PATIENCE_S = (5.0, 2.0)
 
@@ -56,6 +55,8 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stopping.set)
         keepers = [asyncio.create_task(self._keep(item)) for item in self._graph]
+        for keeper in keepers:
+            keeper.add_done_callback(lambda _: self._stopping.set())
         await self._stopping.wait()
         self._say("", "stopping")
         await self._stop_all()
@@ -98,6 +99,8 @@ class Supervisor:
             start_new_session=True,  # a Ctrl-C comes to the supervisor, which passes it on
         )
         self._processes[item.name] = process
+        if self._stopping.is_set():  # it came while the others were told to end
+            _send(process, signal.SIGTERM)
         self._say("", f"{item.name}: process {process.pid}")
         assert process.stdout is not None
         async for line in process.stdout:

@@ -105,10 +105,11 @@ def evaluate(
         )
         results = report.to_dict()
     _print_failures(report)
+    command = MUSTS["through_ros" if through_ros else ablate or split]
+    status = conclude(command, results, json_path=json, check=check)
     if video is not None:
         _film(bundle, report, video)
-    command = MUSTS["through_ros" if through_ros else ablate or split]
-    raise typer.Exit(conclude(command, results, json_path=json, check=check))
+    raise typer.Exit(status)
 
 
 def _through_ros(

@@ -13,7 +13,7 @@ from rich.console import Console
 from vla_ros.cli.language_files import language_directory
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import UserError
-from vla_ros.learning.training import policy_from_checkpoint, read_checkpoint
+from vla_ros.learning.checkpoints import policy_from_checkpoint, read_checkpoint
 from vla_ros.policy.export import save_pretrained
 
 LANGUAGE_LICENCE = "LANGUAGE_LICENSE.txt"

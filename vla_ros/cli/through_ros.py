@@ -27,6 +27,8 @@ ASK_S = 0.1
 PATIENCE_S = 10.0
 #: After the goal's end the scene settles for this long before the last verdict [s].
 SETTLE_S = 0.3
+#: Longest wait for a new scene, and for the gate to begin anew in it [s].
+RESET_S, NOTICE_S = 20.0, 2.0
 
 
 def evaluate_through_ros(
@@ -116,7 +118,8 @@ class RosPlayer:
             UserError: if the graph stops answering.
         """
         self._reset(scene)
-        before = (self._audit.commands, len(self._audit.violations), self._rejected_chunks)
+        audit = self._audit
+        before = audit.commands, audit.missed, len(audit.violations), self._rejected_chunks
         handle = self._send(scene.text, limit_s + LINGER_S)
         watch = _Watch(accepted_at_s=self._score().elapsed_s)
         result = handle.get_result_async()
@@ -138,8 +141,9 @@ class RosPlayer:
             duration_s=(watch.done_at_s or score.elapsed_s) - watch.accepted_at_s,
             said_done=said_done,
             commands=self._audit.commands - before[0],
-            violations=len(self._audit.violations) - before[1],
-            rejected_chunks=self._rejected_chunks - before[2],
+            missed_commands=self._audit.missed - before[1],
+            violations=len(self._audit.violations) - before[2],
+            rejected_chunks=self._rejected_chunks - before[3],
         )
 
     def _watch(self, watch: _Watch, result: Any, limit_s: float) -> None:
@@ -162,8 +166,8 @@ class RosPlayer:
         request = ResetScene.Request(
             suite="core", split=scene.split, skill=scene.skill, seed=scene.seed
         )
-        self._audit.expect_new_beginning()
-        answer = self._client.call(ResetScene, RESET, request, timeout_s=20.0)
+        self._audit.expect_new_beginning(within_s=RESET_S + NOTICE_S)
+        answer = self._client.call(ResetScene, RESET, request, timeout_s=RESET_S)
         if not answer.success:
             raise UserError(f"{RESET}: {answer.message}")
         if answer.instruction != scene.text:

@@ -27,7 +27,7 @@ from vla_ros.contract.specs import (
     RobotSpec,
 )
 from vla_ros.core.errors import ContractError
-from vla_ros.core.limits import WorkspaceBox
+from vla_ros.core.limits import SMALLEST_CHANGE_RAD, WorkspaceBox
 from vla_ros.core.resources import resource_path, resource_roots
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -193,8 +193,22 @@ def _read_action(section: Section) -> ActionSpec:
         workspace=workspace,
         blend_s=section.number("blend_s", above=0.0, default=0.1),
     )
+    for spec in joint_specs:
+        _check_resolution(joints.section(spec.name), spec, action.control_rate_hz)
     section.finish()
     return action
+
+
+def _check_resolution(section: Section, spec: JointSpec, rate_hz: float) -> None:
+    """Refuse a limit that comes to less than rounding in one control period."""
+    for order, key in enumerate(("velocity", "acceleration", "jerk"), 1):
+        smallest = 2.0 * SMALLEST_CHANGE_RAD * rate_hz**order
+        if getattr(spec, key) < smallest:
+            section.fail(
+                key,
+                f"expected at least {smallest:.3g} at a control rate of {rate_hz:g} Hz,"
+                f" got {getattr(spec, key):g}",
+            )
 
 
 def _read_joint(section: Section, name: str) -> JointSpec:

@@ -8,6 +8,9 @@ import numpy as np
 
 from vla_ros.core.types import FloatArray
 
+#: Smallest change per control period that a limit may stand for in [rad]: about a billionth.
+SMALLEST_CHANGE_RAD = 1000 / 2**40
+
 Bounds3 = tuple[float, float, float]
 
 

@@ -13,16 +13,13 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from vla_ros.core.conventions import MAX_CHARACTERS, MAX_TOKENS
 from vla_ros.core.errors import BundleError, InstructionRejected
 
 #: The tokenizer's file in a bundle.
 TOKENIZER = "tokenizer.json"
-#: Word pieces a policy reads, the two frame tokens included.
-MAX_TOKENS = 32
 #: Width of a token feature.
 FEATURES = 384
-#: Longest text that is given to the tokenizer, in characters.
-MAX_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

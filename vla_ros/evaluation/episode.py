@@ -16,6 +16,9 @@ from vla_ros.sim.scenes import Scene
 #: After success an episode goes on for this long at most in [s], to hear the policy say so.
 LINGER_S = 3.0
 
+#: After a policy has said too early that it is done, things settle for this long [s].
+SETTLE_S = 0.3
+
 #: Called with every observation and the chunk's progress.
 OnStep = Callable[[Observation, float], None]
 
@@ -37,6 +40,7 @@ class EpisodeResult:
         commands: Commands that the gate gave.
         violations: Commands that broke a limit; more than 0 is a bug.
         rejected_chunks: Chunks that the gate refused.
+        missed_commands: Commands that were not seen on their way to the robot, and so not checked.
     """
 
     index: int
@@ -51,6 +55,7 @@ class EpisodeResult:
     commands: int
     violations: int
     rejected_chunks: int
+    missed_commands: int = 0
 
 
 class DoneSignal:
@@ -84,7 +89,7 @@ def run_episode(
     linger_s: float = LINGER_S,
     on_step: OnStep | None = None,
 ) -> EpisodeResult:
-    """Let a policy act in a scene until it succeeds, moves something else, or time is up.
+    """Let a policy act in a scene until it says done, moves something else, or time is up.
 
     Args:
         environment: It is reset.
@@ -93,7 +98,7 @@ def run_episode(
         instruction: What the policy is told; None for the scene's own sentence.
         index: Of the episode in its evaluation.
         limit_s: Longest duration in simulated [s].
-        linger_s: Longest time after success in [s]; it ends early when the policy says done.
+        linger_s: Longest time after success in [s] for the policy to say that it is done.
         on_step: Called at 20 Hz, to film an episode.
     """
     text = scene.text if instruction is None else instruction
@@ -106,7 +111,7 @@ def run_episode(
     violations = rejected = 0
     done_at_s: float | None = None
     while table.time_s < limit_s and not step.score.violated:
-        if done_at_s is not None and (done.given or table.time_s - done_at_s >= linger_s):
+        if done.given or (done_at_s is not None and table.time_s - done_at_s >= linger_s):
             break
         chunk = policy.infer(step.observation)
         done.hear(chunk.progress, table.time_s)
@@ -117,6 +122,10 @@ def run_episode(
         rejected += bool(step.rejected)
         if step.score.success and done_at_s is None:
             done_at_s = table.time_s
+    if done.given and done_at_s is None:
+        for _ in range(round(SETTLE_S / STEP_S)):
+            step = environment.step(None)
+            violations += len(step.violations)
     return _result(
         index,
         scene,

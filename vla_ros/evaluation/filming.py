@@ -40,6 +40,8 @@ def film_failures(bundle: Path, report: Report, directory: Path) -> Iterator[Pat
             on_step=_into(frames),
             limit_s=report.plan.limit_s,
         )
+        if not frames:  # the policy has refused its instruction
+            continue
         path = directory / f"{result.seed}-{result.skill}.mp4"
         imageio.imwrite(path, np.stack(frames), fps=round(1 / STEP_S), macro_block_size=1)
         yield path

@@ -55,6 +55,7 @@ class Report:
             "per_skill": self.per_skill(),
             "violations": sum(result.violations for result in results),
             "commands": sum(result.commands for result in results),
+            "missed_commands": sum(result.missed_commands for result in results),
             "rejected_chunks": sum(result.rejected_chunks for result in results),
             "moved_another": share([result.moved_another for result in results]),
             "done_signal_agrees": share([r.said_done == r.success for r in results]),

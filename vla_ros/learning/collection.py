@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.learning.checkpoints import policy_from_checkpoint
 from vla_ros.learning.dagger import BundleDriver, ImaginingDriver
 from vla_ros.learning.experts import Expert
 from vla_ros.learning.rollouts import Disturbance, Driver, Record, run_episode
 from vla_ros.learning.stills import take_stills
-from vla_ros.learning.training import policy_from_checkpoint
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.scenes import TEST_SEED, Scene, sample_scene
 

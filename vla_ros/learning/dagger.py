@@ -7,14 +7,12 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from vla_ros.core.types import Observation
+from vla_ros.core.types import FloatArray, Observation
 from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.learning.imagined import imagine_anchor, imagine_points
 from vla_ros.policy.configuration import MODALITIES
 from vla_ros.policy.model import Inputs, Policy
 from vla_ros.sim.tabletop import CAMERAS, Tabletop
-
-FloatArray = NDArray[np.float64]
 
 
 class ExpertShare:

@@ -12,13 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vla_ros.core.types import FloatArray
 from vla_ros.learning.inverse_kinematics import ArmKinematics
 from vla_ros.sim.scenes import DIRECTIONS, SHOULDER_X, Scene
 from vla_ros.sim.tabletop import Tabletop
-
-FloatArray = NDArray[np.float64]
 
 STEP_S = 0.05
 HORIZON = 10

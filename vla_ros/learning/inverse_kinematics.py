@@ -7,12 +7,10 @@ import math
 import mink
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
+from vla_ros.core.types import FloatArray
 from vla_ros.sim.model import JOINTS, STIFFNESS, build_model
 from vla_ros.sim.scenes import HOME, SHOULDER_X
-
-FloatArray = NDArray[np.float64]
 
 #: Below the gate's limit, so that what is demonstrated can be followed [rad/s].
 SPEED = 2.0

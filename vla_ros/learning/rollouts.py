@@ -9,13 +9,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from vla_ros.core.types import ActionChunk
+from vla_ros.core.types import ActionChunk, FloatArray
 from vla_ros.learning.experts import STEP_S, Expert
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.scenes import COLOURS, CONTAINERS, DIRECTIONS, SHAPES, SKILLS, Scene
 from vla_ros.sim.tabletop import CAMERAS, JOINTS, Tabletop
 
-FloatArray = NDArray[np.float64]
 Value = NDArray[np.generic] | np.generic
 
 #: Everything that can stand on the table has a kind; containers follow the shapes.

@@ -5,15 +5,13 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
+from vla_ros.core.types import FloatArray
 from vla_ros.learning.experts import HORIZON
 from vla_ros.learning.rollouts import Record, keep_image, keep_state, meta_of
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.scenes import SHOULDER_X, Scene
 from vla_ros.sim.tabletop import JOINTS, Tabletop
-
-FloatArray = NDArray[np.float64]
 
 #: Share of the poses that are near an object, how near [m], and the heights of the tcp [m].
 NEAR_SHARE, NEAR_M, HEIGHT_M = 0.7, 0.07, (0.008, 0.19)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from vla_ros.core.errors import UserError
 from vla_ros.learning.batches import Batcher, ImageBatch, StateBatch
+from vla_ros.learning.checkpoints import read_checkpoint, warm_start
 from vla_ros.learning.dataset import Demonstrations
 from vla_ros.learning.imagined import imagine_anchor, imagine_points
 from vla_ros.learning.objectives import SlotClassifier, action_loss, in_view, sighting_loss
@@ -23,8 +22,6 @@ from vla_ros.learning.texts import TextBank
 from vla_ros.policy.configuration import CAMERAS, PolicyConfig
 from vla_ros.policy.model import Inputs, Points, Policy
 
-#: Buffers that are measured on the demonstrations.
-STATISTICS = ("state_mean", "state_std", "imu_mean", "imu_std", "head.scale")
 ORDINARY = (0.5, 99.5)  # percentiles between which a command's lead is no outlier
 TEXTS = 160  # sentences per step that train the reading of sentences by itself
 
@@ -66,6 +63,29 @@ class TrainingConfig:
     checkpoint_every: int = 500
     start: Path | None = None
     eyes_only: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UserError: naming the setting.
+        """
+        for name in (
+            "steps",
+            "sentences_per_image",
+            "states_per_episode",
+            "sentences",
+            "checkpoint_every",
+        ):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if min(self.images, self.episodes) < 0 or not (self.images or self.episodes):
+            raise UserError(
+                f"images is {self.images} and episodes {self.episodes}; expected 0 or more, and "
+                "one of them above 0"
+            )
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0.0):
+            raise UserError(f"learning_rate is {self.learning_rate}; expected more than 0")
 
 
 class NonFiniteLoss(RuntimeError):
@@ -297,48 +317,3 @@ class Trainer:
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
-
-
-def warm_start(networks: nn.Module, weights: dict[str, Tensor]) -> list[str]:
-    """Take the weights of an earlier run; return the names of those that it lacks or shapes else.
-
-    Statistics belong together: if one does not fit, all stay those of the data.
-    """
-    own = networks.state_dict()
-    fresh = [
-        key
-        for key, value in own.items()
-        if key not in weights or value.shape != weights[key].shape
-    ]
-    statistics = [f"policy.{name}" for name in STATISTICS]
-    if set(statistics) & set(fresh):
-        fresh = sorted({*fresh, *statistics})
-    networks.load_state_dict({k: own[k] if k in fresh else weights[k] for k in own})
-    return fresh
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a training checkpoint; only tensors and plain data are unpickled.
-
-    Raises:
-        UserError: if the file is none.
-    """
-    try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: is no training checkpoint: {error}".splitlines()[0]) from error
-    missing = {"step", "networks", "average", "optimizer", "policy", "training"} - set(state)
-    if missing:
-        raise UserError(f"{path}: is no training checkpoint: lacks {', '.join(sorted(missing))}")
-    return state
-
-
-def policy_from_checkpoint(path: Path) -> Policy:
-    """Return the averaged policy of a training checkpoint, ready to run."""
-    state = read_checkpoint(path)
-    policy = Policy(PolicyConfig.from_dict(state["policy"]))
-    weights = state["average"]
-    policy.load_state_dict(
-        {k.removeprefix("policy."): v for k, v in weights.items() if k.startswith("policy.")}
-    )
-    return policy.eval()

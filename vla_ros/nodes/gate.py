@@ -11,6 +11,7 @@ from std_srvs.srv import SetBool, Trigger
 from vla_ros_interfaces.msg import ActionChunk, GateStatus
 
 from vla_ros.contract import STATE, load_contract
+from vla_ros.core.conventions import PATIENCE_NS
 from vla_ros.core.errors import ChunkRejected, ObservationError
 from vla_ros.observation.rates import RateMonitor
 from vla_ros.ros.chunks import read_chunk
@@ -31,8 +32,6 @@ from vla_ros.safety import make_gate
 PROCESS_PRIORITY, CONTROL_PRIORITY = 20, 40
 #: Commands are decided this long before they are due [s].
 LEAD_S = 0.0015
-#: Drivers and discovery take their time: nothing is diagnosed for this long after the start [ns].
-PATIENCE_NS = 3_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +41,9 @@ class GateParameters:
     contract: str = parameter(about="contract name or path")
     status_rate_hz: float = parameter(20.0, about="rate of gate/status [Hz]")
     realtime: bool = parameter(True, about="ask for SCHED_FIFO scheduling of the control thread")
+    start_stopped: bool = parameter(
+        False, about="begin with the emergency stop latched, until gate/reset"
+    )
     autostart: bool = parameter(True, about="configure and activate at once")
 
 
@@ -49,6 +51,7 @@ class GateNode(ManagedNode):
     """Ticks the gate from a thread of its own; the executor's callbacks only feed it."""
 
     default_name = "gate"
+    _driver: GateDriver
     _control: PeriodicThread | None = None
     _next: Any = None
 
@@ -59,7 +62,7 @@ class GateNode(ManagedNode):
         self._contract, action, state = contract, contract.action, contract.observation(STATE)
         self._period_s = 1.0 / action.control_rate_hz
         self._time = RobotTime(self)
-        self._driver = GateDriver(make_gate(contract))
+        self._driver = self._make_driver()
         self._codec = CommandCodec(action.command.type, action.joints, self._period_s)
         self._topic = state.topic
         self._reader = JointStateReader(state.topic, action.joints)
@@ -80,9 +83,7 @@ class GateNode(ManagedNode):
 
     def start(self) -> None:
         """Start the control thread on a gate that does not know yet where the robot is."""
-        pressed = self._driver.pressed
-        self._driver = GateDriver(make_gate(self._contract))
-        self._driver.pressed = pressed
+        self._driver = self._make_driver()
         self._rate.start(self._time.now_ns())
         self._started_ns = self._time.now_ns()
         self._control = PeriodicThread(
@@ -96,6 +97,15 @@ class GateNode(ManagedNode):
         )
         self._control.start()
 
+    def _make_driver(self) -> GateDriver:
+        """Return a new driver, stopped if the one before was or the parameter asks for it."""
+        before = getattr(self, "_driver", None)
+        driver = GateDriver(make_gate(self._contract))
+        if self._settings.start_stopped if before is None else before.stopped:
+            driver.press(True)
+            driver.press(before is not None and before.pressed)
+        return driver
+
     def stop(self) -> None:
         """Brake to a stand-still, then end the control thread."""
         control, self._control = self._control, None
@@ -106,10 +116,12 @@ class GateNode(ManagedNode):
         control.stop()
 
     def _decide(self, deadline_ns: int) -> None:
-        command = self._driver.tick(self._time.at(deadline_ns))
+        due_ns = self._time.at(deadline_ns)
+        command = self._driver.tick(due_ns)
         self._next = None
         if command.positions is not None:
-            self._next = self._codec.write(command.positions, 0)
+            stamp_ns = self._time.to_stamp(due_ns)
+            self._next = self._codec.write(command.positions, stamp_ns)
 
     def _send(self) -> None:
         if self._next is not None:
@@ -152,7 +164,7 @@ class GateNode(ManagedNode):
     def _press(self, pressed: bool) -> None:
         if pressed != self._driver.pressed:
             self.get_logger().warning(f"emergency stop {'engaged' if pressed else 'released'}")
-        self._driver.pressed = pressed
+        self._driver.press(pressed)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         fault = self._driver.reset(timeout_s=0.5)

@@ -95,6 +95,7 @@ class PlannerNode(ManagedNode):
         )
         self._goals: list[RunningGoal] = []
         self._working = False
+        self._unanswered = 0
         self._heard_ns = 0
         self._diagnostics = DiagnosticsPublisher(self, contract.name)
         self._instruction = self.create_publisher(String, "instruction", latched_qos())
@@ -123,7 +124,13 @@ class PlannerNode(ManagedNode):
         self._working = False
         for goal in self._goals:
             goal.monitor.end(Outcome.FAILED, "the planner is shutting down", now_ns=_now_ns())
+        self._judge()
         self._instruction.publish(String(data=""))
+
+    @property
+    def answering(self) -> int | None:
+        """How many clients have not been told yet how their goal ended."""
+        return self._unanswered
 
     def teardown(self) -> None:
         """Give up the action."""
@@ -143,11 +150,13 @@ class PlannerNode(ManagedNode):
             handle=handle, monitor=admission.monitor, verdict=Future(executor=self.executor)
         )
         self._goals.append(goal)
+        self._unanswered += 1
         self._tell("goal", instruction=goal.monitor.instruction)
         self._repeat()
         verdict: Verdict = await goal.verdict
         self._tell("verdict", outcome=verdict.outcome.name, message=verdict.message)
         self._finish(handle, verdict.outcome)
+        self._unanswered -= 1
         return RunInstruction.Result(
             outcome=int(verdict.outcome),
             message=verdict.message,

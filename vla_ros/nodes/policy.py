@@ -28,6 +28,9 @@ from vla_ros.ros.sensor_streams import SensorStreams
 #: Longest wait for the other messages of the instant that a frame belongs to [s].
 SETTLE_S = 0.012
 
+#: With an instruction in force, no inference for this long is a fault [s].
+STARVED_S = 1.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyParameters:
@@ -63,7 +66,7 @@ class PolicyNode(ManagedNode):
         self._contract = load_contract(self._settings.contract)
         self._policy = self._load(self._settings.bundle)
         self._next_policy: Policy | None = None
-        self._instruction = self._started = ""
+        self._instruction = self._considered = self._started = ""
         self._instructed_ns = 0
         self._stopping = threading.Event()
         self._fault = ""
@@ -80,7 +83,8 @@ class PolicyNode(ManagedNode):
     def start(self) -> None:
         """Start to infer."""
         self._stopping.clear()
-        self._started = ""
+        self._considered = self._started = ""
+        self._inferred_ns = time.monotonic_ns()
         self._streams.start()
         self._rate.start(self._streams.now_ns())
         self._thread = self.start_thread("inference", self._run)
@@ -127,18 +131,17 @@ class PolicyNode(ManagedNode):
         wanted = self._wanted()
         if policy is not None:
             self._policy = policy
-        elif wanted == self._started:
+        elif wanted == self._considered:
             return
-        self._started, self._fault = "", ""
+        self._considered, self._started, self._fault = wanted, "", ""
         self._chunks.publish(ActionChunk())  # without rows: nothing of the old one is to be done
         if not wanted:
             return
         try:
             self._policy.start(wanted)
-            self._started = wanted
+            self._started, self._inferred_ns = wanted, time.monotonic_ns()
         except InstructionRejected as error:
             self._fault = str(error)
-            self._instruction = ""
             self.get_logger().error(f"instruction rejected: {error}")
 
     def _wanted(self) -> str:
@@ -165,7 +168,7 @@ class PolicyNode(ManagedNode):
             self._fault = f"no inference: {error}"
             return
         self._inference_ms = 1e3 * (time.perf_counter() - began)
-        self._fault = ""
+        self._fault, self._inferred_ns = "", time.monotonic_ns()
         self._rate.count(streams.now_ns())
         self._chunks.publish(
             write_chunk(chunk, bundle=self._policy.bundle_sha256, inference_ms=self._inference_ms)
@@ -208,10 +211,11 @@ class PolicyNode(ManagedNode):
             return
         report = self._rate.report(self._streams.now_ns())
         working = "inferring" if self._started else "idle: no instruction"
+        fault = self._fault or self._starvation()
         finding = Finding(
             name="inference",
-            message=self._fault or working,
-            level=ERROR if self._fault else OK,
+            message=fault or working,
+            level=ERROR if fault else OK,
             values={
                 "rate_hz": round(report.rate_hz, 1),
                 "inference_ms": round(self._inference_ms, 2),
@@ -221,6 +225,14 @@ class PolicyNode(ManagedNode):
             },
         )
         self._diagnostics.publish([finding, *self._streams.findings()])
+
+    def _starvation(self) -> str:
+        """Return why nothing is inferred although an instruction is in force, or ''."""
+        silent_s = (time.monotonic_ns() - self._inferred_ns) * 1e-9
+        if not self._started or silent_s < STARVED_S:
+            return ""
+        topic = self._streams.frame_topic
+        return f"no inference for {silent_s:.1f} s: {topic} brings no new frame"
 
 
 main = main_of(PolicyNode)

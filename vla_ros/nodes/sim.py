@@ -11,11 +11,11 @@ from dataclasses import dataclass
 os.environ.setdefault("LP_NUM_THREADS", "1")  # the software renderer must leave the gate a core
 
 import numpy as np
-from numpy.typing import NDArray
 from vla_ros_interfaces.srv import ResetScene, ScoreScene
 
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import ObservationError
+from vla_ros.core.types import FloatArray
 from vla_ros.ros.diagnostics import OK, WARN, DiagnosticsPublisher, Finding
 from vla_ros.ros.joints import CommandCodec
 from vla_ros.ros.lifecycle import ManagedNode
@@ -25,8 +25,6 @@ from vla_ros.ros.running import main_of
 from vla_ros.ros.simulated_sensors import SimulatedSensors
 from vla_ros.sim.scenes import SKILLS, SPLITS, Scene, sample_scene
 from vla_ros.sim.tabletop import CONTROL_STEP_S, Tabletop
-
-FloatArray = NDArray[np.float64]
 
 STEP_NS = round(CONTROL_STEP_S * 1e9)
 #: Behind the wall clock by more than this, frames are dropped so that physics catches up [ns].
@@ -72,6 +70,7 @@ class SimNode(ManagedNode):
         self._requests: list[tuple[Scene, Future[None]]] = []
         self._stopping = threading.Event()
         self._command: FloatArray | None = None
+        self._ready = False
         self._late_ns = self._lost_ns = self._frames = self._skipped = 0
         self._sensors = SimulatedSensors(self, self._contract)
         self._diagnostics = DiagnosticsPublisher(self, self._contract.name)
@@ -105,11 +104,13 @@ class SimNode(ManagedNode):
         self._tabletop = Tabletop()
         try:
             self._reset(self._scene)
+            self._ready = True
             while not self._stopping.is_set():
                 self._serve_resets()
                 self._wait_for_wall_clock()
                 self._step()
         finally:
+            self._ready = False
             self._tabletop.close()
 
     def _reset(self, scene: Scene) -> None:
@@ -125,6 +126,8 @@ class SimNode(ManagedNode):
     def _serve_resets(self) -> None:
         while self._requests:
             scene, done = self._requests.pop(0)
+            if not done.set_running_or_notify_cancel():
+                continue  # whoever asked has given up
             self._reset(scene)
             done.set_result(None)
 
@@ -198,6 +201,7 @@ class SimNode(ManagedNode):
         try:
             done.result(timeout=10.0)
         except TimeoutError:
+            done.cancel()
             response.success, response.message = False, "the simulator is not active"
             return response
         response.success, response.message = True, "ready"
@@ -207,6 +211,9 @@ class SimNode(ManagedNode):
     def _on_score(
         self, request: ScoreScene.Request, response: ScoreScene.Response
     ) -> ScoreScene.Response:
+        if not self._ready:
+            response.reason = "the simulator is not active"
+            return response
         score = self._tabletop.score()
         response.success, response.violated = score.success, score.violated
         response.reason = score.reason

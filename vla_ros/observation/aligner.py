@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_ros.contract.features import DEPTHS, IMAGES, IMU, STATE
+from vla_ros.core.conventions import IMU_WINDOW
 from vla_ros.core.errors import ObservationError
 from vla_ros.core.types import Observation
 from vla_ros.observation.stream import Stream, StreamSpec
-
-IMU_WINDOW = 20
 
 
 class ObservationAligner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from dataclasses import dataclass
 
@@ -27,13 +28,14 @@ class RateReport:
 
 
 class RateMonitor:
-    """Arrivals of one stream over a sliding window. Not thread-safe: its owner holds the lock."""
+    """Arrivals of one stream over a sliding window. One thread may count while another reports."""
 
     def __init__(self, expected_hz: float, window_s: float = 3.0) -> None:
         """Expect `expected_hz` [Hz], judged over `window_s` [s]."""
         self.expected_hz = expected_hz
         self._window_ns = round(window_s * 1e9)
         self._arrivals: deque[int] = deque()
+        self._lock = threading.Lock()
         self._started_ns: int | None = None
         self._first = True
 
@@ -51,18 +53,20 @@ class RateMonitor:
         if self._first:
             self._first = False
             self._started_ns = now_ns
-        self._arrivals.append(now_ns)
-        self._forget(now_ns)
+        with self._lock:
+            self._arrivals.append(now_ns)
+            self._forget(now_ns)
 
     def report(self, now_ns: int) -> RateReport:
         """Return what arrived in the window that ends at `now_ns` [ns].
 
         Less than half a window after the start nothing counts as short yet.
         """
-        self._forget(now_ns)
+        with self._lock:
+            self._forget(now_ns)
+            received = len(self._arrivals)
         started_ns = self._started_ns if self._started_ns is not None else now_ns
         span_ns = min(self._window_ns, max(now_ns - started_ns, 1))
-        received = len(self._arrivals)
         expected = self.expected_hz * span_ns * 1e-9
         ripe = span_ns >= self._window_ns // 2
         return RateReport(

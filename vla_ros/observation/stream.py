@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_ros.core.errors import ObservationError
-
-FloatArray = NDArray[np.float64]
+from vla_ros.core.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,11 @@ from vla_ros.planner.goal_monitor import (
     Verdict,
 )
 from vla_ros.planner.goal_slot import Admission, GoalSlot, SecondGoal
-from vla_ros.planner.instruction_check import MAX_CHARACTERS, InstructionCheck
+from vla_ros.planner.instruction_check import InstructionCheck
 from vla_ros.planner.outcome import Outcome
 from vla_ros.planner.vocabulary import Vocabulary
 
 __all__ = [
-    "MAX_CHARACTERS",
     "Admission",
     "Feedback",
     "GateReport",

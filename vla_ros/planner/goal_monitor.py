@@ -114,7 +114,7 @@ class Verdict:
 
 
 class GoalMonitor:
-    """One goal, from acceptance to its verdict. Not thread-safe: its node calls it under a lock.
+    """One goal, from acceptance to its verdict. Not thread-safe: one thread calls it.
 
     A report counts as work on the goal when the gate executes a chunk with this instruction whose
     observation was taken after the goal began: the last goal's chunks, even of the same words, do

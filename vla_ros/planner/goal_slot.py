@@ -34,7 +34,7 @@ class Admission:
 
 
 class GoalSlot:
-    """Admits goals one at a time. Not thread-safe: its node calls it under a lock.
+    """Admits goals one at a time. Not thread-safe: one thread calls it.
 
     Args:
         check: Refuses instructions.

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from vla_ros.core.conventions import MAX_CHARACTERS, MAX_TOKENS
 from vla_ros.core.errors import InstructionRejected
 from vla_ros.planner.vocabulary import Evidence, Vocabulary
 
-#: Longest instruction in characters.
-MAX_CHARACTERS = 500
-#: Most word pieces that a policy reads, its two frame tokens included.
-MAX_TOKENS = 32
 #: Longest word that is looked at, in characters; anything longer is noise.
 MAX_WORD = 30
 EXAMPLE = 'For example: "pick up the red cube".'

@@ -29,6 +29,7 @@ class Bundle:
         policy: Its configuration, as `PolicyConfig.to_dict` gives it.
         contract: The robot contract it was trained under, as plain values.
         training: What it was trained on, and how.
+        sha256: Hash of the description, and thereby of everything in the bundle.
         files: SHA-256 by file name.
     """
 
@@ -37,12 +38,8 @@ class Bundle:
     policy: dict[str, Any]
     contract: dict[str, Any]
     training: dict[str, Any]
+    sha256: str
     files: dict[str, str]
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the description, and thereby of everything in the bundle."""
-        return _sha256(self.directory / DESCRIPTION)
 
     @staticmethod
     def open(directory: str | Path) -> Bundle:
@@ -58,13 +55,15 @@ class Bundle:
                 f"{description}: is missing; name a bundle directory such as models/tabletop-small"
             )
         try:
-            data = json.loads(description.read_text())
+            text = description.read_bytes()
+            data = json.loads(text)
             bundle = Bundle(
                 directory=folder,
                 name=_typed(data, "name", str),
                 policy=_typed(data, "policy", dict),
                 contract=_typed(data, "contract", dict),
                 training=_typed(data, "training", dict),
+                sha256=hashlib.sha256(text).hexdigest(),
                 files=_typed(data, "files", dict),
             )
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rclpy.node import Node
 
 from vla_ros.contract import RobotContract
+from vla_ros.core.errors import ObservationError
+from vla_ros.core.types import FloatArray
 from vla_ros.ros.joints import CommandCodec
 from vla_ros.ros.qos import event_qos
 from vla_ros.safety.limit_checker import LimitChecker, Violation
-
-FloatArray = NDArray[np.float64]
 
 #: No joint is allowed to move this far in one control period [rad].
 JUMP_RAD = 0.1
@@ -40,29 +40,38 @@ class CommandAudit:
         self._checker = LimitChecker(contract.limits, contract.control_period_s)
         self._number: int | None = None
         self._last: FloatArray | None = None
-        self._may_jump = False
+        self._may_jump_until_s = 0.0
         node.create_subscription(
             self._codec.message_type, command.topic, self._on_command, event_qos(depth=1000)
         )
 
-    def expect_new_beginning(self) -> None:
-        """Say that the robot is about to be put elsewhere, as a simulator's reset does.
+    def expect_new_beginning(self, within_s: float) -> None:
+        """Say that the robot is being put elsewhere, as a simulator's reset does.
 
-        The gate then begins anew where it finds the robot: one jump is no motion.
+        The gate then begins anew where it finds the robot: one jump within this time [s] is no
+        motion.
         """
-        self._may_jump = True
+        self._may_jump_until_s = time.monotonic() + within_s
 
     def _on_command(self, message: Any, info: dict[str, int]) -> None:
         number = info["publication_sequence_number"]
-        positions = self._codec.read(message)
         gap = 0 if self._number is None else number - self._number - 1
+        self._number = number
+        self.missed += max(0, gap)
+        self.commands += 1
+        try:
+            positions = self._codec.read(message)
+        except ObservationError as error:
+            self._checker.reset()
+            self.violations.append(
+                Violation(joint=str(error), quantity="finite", value=float("nan"), limit=0.0)
+            )
+            return
         jumps = self._last is not None and float(np.abs(positions - self._last).max()) > JUMP_RAD
-        if self._may_jump and jumps:
-            self._may_jump = False
+        if jumps and time.monotonic() < self._may_jump_until_s:
+            self._may_jump_until_s = 0.0
             self._checker.reset()
         elif gap != 0:
-            self.missed += max(0, gap)
-            self._checker.reset()
-        self._number, self._last = number, positions
-        self.commands += 1
+            self._checker.reset(at_rest=False)
+        self._last = positions
         self.violations += self._checker.observe(positions)

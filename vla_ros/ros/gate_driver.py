@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vla_ros.core.errors import ChunkRejected, SafetyError
-from vla_ros.core.types import ActionChunk
+from vla_ros.core.types import ActionChunk, FloatArray
 from vla_ros.ros.periodic import Jitter
-from vla_ros.safety import Command, Gate, GateState
+from vla_ros.safety import Command, Gate
 
-FloatArray = NDArray[np.float64]
-
-#: A robot whose state was away for longer than this, and that is now farther than this from its
-#: command, was moved or restarted: the gate begins anew where it is instead of pulling it back.
+#: A robot whose state was away for longer than this, and that is now farther than this from where
+#: it was and from its command, was moved or restarted: the gate begins anew where it is instead of
+#: pulling it back.
 AWAY_S, MOVED_RAD = 0.25, 0.1
 
 
@@ -32,8 +31,9 @@ class Measured:
 class GateDriver:
     """Owns a gate. Callbacks leave references in slots; `tick` takes them in the control thread.
 
-    The control thread alone touches the gate while it ticks. Assigning an attribute is atomic, so
-    there is no lock that a slow callback could hold.
+    The control thread alone touches the gate while it ticks. Assigning an attribute, and appending
+    to or popping from a deque or list, are atomic, so there is no lock that a slow callback could
+    hold.
     """
 
     def __init__(self, gate: Gate) -> None:
@@ -43,13 +43,13 @@ class GateDriver:
         self.command: Command | None = None
         self.chunk_fault = ""
         self.pressed = False
-        self._was_pressed = False
+        self._press_events: deque[bool] = deque()
         self._chunk: ActionChunk | None = None
         self._idle = False
         self._stopping = False
         self._rested = threading.Event()
         self._resets: list[Future[str]] = []
-        self._last_measured_ns: int | None = None
+        self._last_measured: Measured | None = None
         self._taken_ns: int | None = None
         #: From the stamp of a chunk's observation to the first command made of it.
         self.latency = Jitter()
@@ -62,6 +62,17 @@ class GateDriver:
         """The policy has nothing to do: the rest of its chunk is not executed."""
         self._chunk = None
         self._idle = True
+
+    def press(self, pressed: bool) -> None:
+        """Press or release the emergency stop; a press between two ticks counts as well."""
+        if pressed != self.pressed:
+            self.pressed = pressed
+            self._press_events.append(pressed)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the emergency stop is pressed, or latched since it was."""
+        return self.gate.stopped or bool(self._press_events)
 
     def reset(self, timeout_s: float) -> str:
         """Begin anew where the robot is; return why that cannot be, or ''. Waits for a tick."""
@@ -99,9 +110,8 @@ class GateDriver:
 
     def _take(self, now_ns: int, measured: Measured | None) -> None:
         """Apply what the callbacks have left."""
-        if self.pressed != self._was_pressed:
-            self._was_pressed = self.pressed
-            self.gate.estop(self._was_pressed)
+        while self._press_events:
+            self.gate.estop(self._press_events.popleft())
         if measured is not None:
             self._notice_absence(now_ns, measured)
         if self._resets:
@@ -127,13 +137,14 @@ class GateDriver:
 
     def _notice_absence(self, now_ns: int, measured: Measured) -> None:
         """Begin anew where the robot is, if it was away and is not where it was left."""
-        last_ns, self._last_measured_ns = self._last_measured_ns, measured.time_ns
+        last, self._last_measured = self._last_measured, measured
         command = self.gate.command
-        if last_ns is None or command is None or measured.time_ns - last_ns <= AWAY_S * 1e9:
+        if last is None or command is None or self.gate.stopped:
             return
-        moved = float(np.abs(measured.positions - command).max())
-        stopped = self.command is not None and self.command.state == GateState.ESTOP
-        if moved > MOVED_RAD and not stopped:
+        if measured.time_ns - last.time_ns <= AWAY_S * 1e9:
+            return
+        # a gripper that holds something is always far from its command: it has to have moved, too
+        if all(_distance(measured.positions, x) > MOVED_RAD for x in (last.positions, command)):
             self.gate.reset(measured.positions, now_ns)
 
     def _reset(self, now_ns: int, measured: Measured | None) -> str:
@@ -144,3 +155,7 @@ class GateDriver:
         except SafetyError as error:
             return str(error)
         return ""
+
+
+def _distance(one: FloatArray, other: FloatArray) -> float:
+    return float(np.abs(one - other).max())

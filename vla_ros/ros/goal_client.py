@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from vla_ros_interfaces.action import RunInstruction
 
+from vla_ros.core.conventions import NAMESPACE
 from vla_ros.core.errors import UserError
 from vla_ros.ros.graph_client import GraphClient
-from vla_ros.ros.lifecycle import NAMESPACE
 
 Result = RunInstruction.Result
 ACTION = f"{NAMESPACE}/run_instruction"

@@ -128,9 +128,15 @@ def write_image(pixels: AnyArray, *, encoding: str, stamp_ns: int, frame_id: str
 
 
 def _decompress(message: CompressedImage, *, topic: str, width: int, height: int) -> UInt8Array:
-    pixels = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # for example an empty message
+        pixels = None
     if pixels is None:
-        raise ObservationError(topic, f"'{message.format}' image cannot be decoded")
+        raise ObservationError(
+            topic,
+            f"'{message.format}' image of {len(message.data)} bytes cannot be decoded",
+        )
     if pixels.shape[:2] != (height, width):
         raise ObservationError(
             topic,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from sensor_msgs.msg import Imu
 
 from vla_ros.core.errors import ObservationError
+from vla_ros.core.types import FloatArray
 from vla_ros.ros.stamps import to_time
-
-FloatArray = NDArray[np.float64]
 
 
 def read_imu(message: Imu, *, topic: str) -> FloatArray:

@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Duration
-from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from vla_ros.core.errors import ContractError, ObservationError
+from vla_ros.core.types import FloatArray
 from vla_ros.ros.stamps import to_time
-
-FloatArray = NDArray[np.float64]
 
 
 class JointStateReader:
@@ -97,10 +95,11 @@ class CommandCodec:
             )
         self.message_type, self._write = COMMAND_TYPES[type_name]
         self._names = list(joint_names)
-        self._period = Duration(nanosec=round(period_s * 1e9))
+        seconds, nanoseconds = divmod(round(period_s * 1e9), 1_000_000_000)
+        self._period = Duration(sec=seconds, nanosec=nanoseconds)
 
     def write(self, targets: FloatArray, stamp_ns: int) -> Any:
-        """Return the message of targets (n_joints,) [rad]."""
+        """Return the message of targets (n_joints,) [rad], due at `stamp_ns` in ROS time [ns]."""
         return self._write(self._names, targets, stamp_ns, self._period)
 
     def read(self, message: Any) -> FloatArray:

@@ -14,10 +14,9 @@ from rclpy.service import Service
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 
+from vla_ros.core.conventions import NAMESPACE
 from vla_ros.core.errors import UserError
 from vla_ros.ros.parameters import ParameterError
-
-NAMESPACE = "/vla"
 
 
 class ManagedNode(LifecycleNode):
@@ -91,9 +90,20 @@ class ManagedNode(LifecycleNode):
         if self.executor is not None:
             self.executor.wake()
 
-    def bring_down(self) -> None:
-        """Stop and tear down from whatever state the node is in."""
-        for hook in (self.stop, self._release):
+    @property
+    def answering(self) -> int | None:
+        """How many clients still wait for an answer after `stop`; None if none ever do."""
+        return None
+
+    def bring_down(self, answer: Callable[[], None] | None = None) -> None:
+        """Stop and tear down from whatever state the node is in.
+
+        Args:
+            answer: Called in between, to spin the node until its clients are answered.
+        """
+        for hook in (self.stop, answer, self._release):
+            if hook is None:
+                continue
             try:
                 hook()
             except Exception as error:  # noqa: BLE001 teardown goes on whatever one part says

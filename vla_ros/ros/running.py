@@ -6,19 +6,21 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import rclpy
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from vla_ros.core.conventions import EXIT_CONFIGURATION
 from vla_ros.core.errors import UserError
 from vla_ros.core.processes import follow_parent
 from vla_ros.ros.lifecycle import ManagedNode
 from vla_ros.ros.transport import use_shipped_profile
 
-#: Exit status of a node that the user has to mend something for; restarting would not help.
-EXIT_CONFIGURATION = 78
+#: How long clients of a node that ends are waited for [s], and turns of the executor after that.
+ANSWER_S, ANSWER_TURNS = 1.0, 5
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -87,10 +89,20 @@ def _spin(make: Callable[[], ManagedNode], executor: Executor, stopping: threadi
     except UserError:
         return EXIT_CONFIGURATION  # the lifecycle base has logged it
     finally:
-        node.bring_down()
+        node.bring_down(answer=lambda: _answer(node, executor))
         executor.remove_node(node)
         node.destroy_node()
         executor.shutdown(timeout_sec=1.0)
+
+
+def _answer(node: ManagedNode, executor: Executor) -> None:
+    """Let the node answer those that still wait for it."""
+    deadline = time.monotonic() + ANSWER_S
+    while node.answering and time.monotonic() < deadline:
+        executor.spin_once(timeout_sec=0.05)
+    if node.answering is not None:
+        for _ in range(ANSWER_TURNS):  # what has been decided is on its way through the executor
+            executor.spin_once(timeout_sec=0.01)
 
 
 def _await_signal(reader: socket.socket, stopping: threading.Event, executor: Executor) -> None:

@@ -13,8 +13,9 @@ from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, Imu, JointState
 
 from vla_ros.contract import DEPTHS, IMAGES, ObservationSpec, RobotContract
+from vla_ros.core.conventions import IMU_WINDOW, PATIENCE_NS
 from vla_ros.core.errors import ContractError, ObservationError
-from vla_ros.observation.aligner import IMU_WINDOW, ObservationAligner
+from vla_ros.observation.aligner import ObservationAligner
 from vla_ros.observation.rates import RateMonitor, RateReport
 from vla_ros.observation.stream import StreamSpec
 from vla_ros.ros.diagnostics import ERROR, OK, WARN, Finding
@@ -26,9 +27,6 @@ from vla_ros.ros.stamps import to_ns
 from vla_ros.ros.transport import large_frame_advice
 
 Reader = Callable[[Any], NDArray[np.generic]]
-
-#: A stream that is not there yet is no finding for this long after the start [ns].
-PATIENCE_NS = 3_000_000_000
 
 MESSAGE_TYPES = {
     "sensor_msgs/msg/Image": Image,
@@ -56,7 +54,8 @@ class SensorStreams:
         specs = [stream_spec(item) for item in contract.observations]
         self._specs = {spec.feature: spec for spec in specs}
         self.aligner = ObservationAligner(specs)
-        self.frame_rate_hz = self._specs[self.aligner.reference].rate_hz
+        frames = self._specs[self.aligner.reference]
+        self.frame_rate_hz, self.frame_topic = frames.rate_hz, frames.topic
         self._rates = {spec.feature: RateMonitor(spec.rate_hz) for spec in specs}
         for item in contract.observations:
             if item.type not in MESSAGE_TYPES:

@@ -13,6 +13,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, Imu, JointState
 
 from vla_ros.contract import DEPTHS, IMAGES, IMU, STATE, RobotContract
+from vla_ros.core.types import FloatArray
 from vla_ros.ros.images import AnyArray, write_image
 from vla_ros.ros.imu import write_imu
 from vla_ros.ros.joints import write_joint_state
@@ -23,8 +24,6 @@ IMU_FRAME = "imu_link"
 #: A picture of the whole scene, for people; not in the contract, so no policy gets it.
 OVERVIEW_TOPIC = "/overview/image_raw"
 OVERVIEW_PERIOD_NS = 98_000_000
-
-FloatArray = NDArray[np.float64]
 
 
 class Intrinsics(Protocol):

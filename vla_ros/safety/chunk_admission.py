@@ -34,7 +34,7 @@ def admit(
     Raises:
         ChunkRejected: with the reason.
     """
-    _check_form(chunk, limits)
+    _check_form(chunk, limits, config)
     _check_time(chunk, now_ns, newest_ns, config)
     columns = [chunk.joint_names.index(name) for name in limits.names]
     rows = np.clip(chunk.positions[:, columns], limits.lower, limits.upper)
@@ -51,7 +51,7 @@ def admit(
     return np.asarray(rows)
 
 
-def _check_form(chunk: ActionChunk, limits: JointLimits) -> None:
+def _check_form(chunk: ActionChunk, limits: JointLimits, config: GateConfig) -> None:
     if sorted(chunk.joint_names) != sorted(limits.names):
         raise ChunkRejected(
             f"joints: expected {', '.join(limits.names)},"
@@ -64,6 +64,11 @@ def _check_form(chunk: ActionChunk, limits: JointLimits) -> None:
         )
     if not (np.isfinite(chunk.step_s) and chunk.step_s > 0.0):
         raise ChunkRejected(f"step_s: expected a time above 0, got {chunk.step_s}")
+    if chunk.horizon * chunk.step_s > config.max_chunk_s:
+        raise ChunkRejected(
+            f"step_s: {chunk.horizon} rows of {chunk.step_s:g} s are more than the"
+            f" {config.max_chunk_s:g} s that a chunk may last"
+        )
     finite = np.isfinite(chunk.positions)
     if not finite.all():
         row, column = (int(i[0]) for i in np.nonzero(~finite))

@@ -92,13 +92,20 @@ class Gate:
         """Whether the command stands still."""
         return self._filter.at_rest
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the emergency stop is pressed or latched."""
+        return self._stopped
+
     def chunk_age_s(self, now_ns: int) -> float:
         """Return the age of the executed chunk's observation in [s]; NaN without one."""
-        return float("nan") if self._chunk is None else (now_ns - self._chunk.stamp_ns) * 1e-9
+        chunk = self._chunk  # other threads ask, too
+        return float("nan") if chunk is None else (now_ns - chunk.stamp_ns) * 1e-9
 
     def chunk_remaining_s(self, now_ns: int) -> float:
         """Return how long the executed chunk lasts in [s]; 0 without one."""
-        return 0.0 if self._chunk is None else max(0.0, (self._chunk.end_ns - now_ns) * 1e-9)
+        chunk = self._chunk
+        return 0.0 if chunk is None else max(0.0, (chunk.end_ns - now_ns) * 1e-9)
 
     def accept(self, chunk: ActionChunk, now_ns: int) -> None:
         """Take a chunk and execute it from the next tick on, in place of the one before.

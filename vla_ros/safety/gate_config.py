@@ -18,6 +18,7 @@ class GateConfig:
         blend_s: Shortest fade from the present motion onto a new chunk in [s].
         max_chunk_age_s: Oldest observation whose chunk is still accepted in [s].
         max_chunk_lead_s: How far in the future the stamp of a chunk may lie in [s].
+        max_chunk_s: Longest chunk, from its stamp to its last row, in [s].
         max_state_age_s: Oldest measured joint state that still counts in [s].
         max_jump_s: The first row that is still ahead may be as far from the command as the
             velocity limit covers in this time in [s].
@@ -28,6 +29,7 @@ class GateConfig:
     blend_s: float = 0.1
     max_chunk_age_s: float = 0.5
     max_chunk_lead_s: float = 0.05
+    max_chunk_s: float = 5.0
     max_state_age_s: float = 0.1
     max_jump_s: float = 0.5
     following_error_rad: tuple[float, ...] = ()
@@ -42,6 +44,7 @@ class GateConfig:
             "blend_s",
             "max_chunk_age_s",
             "max_chunk_lead_s",
+            "max_chunk_s",
             "max_state_age_s",
             "max_jump_s",
         ):

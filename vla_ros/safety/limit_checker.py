@@ -40,35 +40,41 @@ class LimitChecker:
         self._limits = limits
         self._dt_s = dt_s
         self._history: list[FloatArray] = []
+        self._at_rest = True
         self.commands = 0
         self.violations = 0
 
-    def reset(self) -> None:
-        """Forget the past commands: the next one may be anywhere. The counts stay."""
+    def reset(self, *, at_rest: bool = True) -> None:
+        """Forget the past commands: the next one may be anywhere. The counts stay.
+
+        Args:
+            at_rest: Whether the next command counts as standing still; otherwise a rate is
+                checked as soon as there are enough commands to tell it.
+        """
         self._history.clear()
+        self._at_rest = at_rest
 
     def observe(self, position: FloatArray) -> list[Violation]:
         """Take the next command in [rad], shape (n,), and return the limits it breaks.
 
-        The first command after a reset counts as standing still.
+        The first command ever counts as standing still.
         """
         limits, found = self._limits, []
         self.commands += 1
         q = np.array(position, dtype=np.float64)
         if not np.isfinite(q).all():
             found = [self._make(i, "finite", q, np.zeros_like(q)) for i in _where(~np.isfinite(q))]
-            self._history.clear()
+            self.reset()
         else:
-            self._history = [*(self._history or [q, q, q]), q][-4:]
-            q0, q1, q2, q3 = self._history
-            rates = {
-                "velocity": ((q3 - q2) / self._dt_s, limits.velocity),
-                "acceleration": ((q3 - 2 * q2 + q1) / self._dt_s**2, limits.acceleration),
-                "jerk": ((q3 - 3 * q2 + 3 * q1 - q0) / self._dt_s**3, limits.jerk),
-            }
+            before = self._history or ([q, q, q] if self._at_rest else [])
+            self._history = [*before, q][-4:]
             for bad, bound in ((q < limits.lower, limits.lower), (q > limits.upper, limits.upper)):
                 found += [self._make(i, "position", q, bound) for i in _where(bad)]
-            for quantity, (value, bound) in rates.items():
+            for order, quantity in enumerate(("velocity", "acceleration", "jerk"), 1):
+                if len(self._history) <= order:
+                    break
+                value = np.diff(self._history[-order - 1 :], order, axis=0)[0] / self._dt_s**order
+                bound = getattr(limits, quantity)
                 found += [
                     self._make(i, quantity, value, bound)
                     for i in _where(~(np.abs(value) <= bound))

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from math import isqrt
 
+from vla_ros.core.limits import SMALLEST_CHANGE_RAD
+
 UNITS_PER_RAD = float(2**40)
 _BISECTIONS = 6
-_FEWEST_UNITS = 1000
+_FEWEST_UNITS = round(SMALLEST_CHANGE_RAD * UNITS_PER_RAD)
 
 
 def runout(x: int, jerk: int) -> int:

@@ -8,13 +8,14 @@ import numpy as np
 
 from vla_ros.contract.loading import load_contract
 from vla_ros.contract.specs import RobotContract
+from vla_ros.core.conventions import IMU_WINDOW
 from vla_ros.core.errors import ChunkRejected
 from vla_ros.core.types import ActionChunk, Observation
 from vla_ros.safety.gate_making import make_gate
 from vla_ros.safety.limit_checker import LimitChecker, Violation
 from vla_ros.sim.model import CAMERAS, JOINTS
 from vla_ros.sim.scenes import Scene
-from vla_ros.sim.tabletop import CONTROL_STEP_S, IMAGE_SIZE, IMU_WINDOW, Tabletop
+from vla_ros.sim.tabletop import CONTROL_STEP_S, IMAGE_SIZE, Tabletop
 from vla_ros.sim.tasks import Score
 
 #: Between two observations [s].

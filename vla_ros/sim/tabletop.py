@@ -8,20 +8,18 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
+from vla_ros.core.conventions import IMU_WINDOW
+from vla_ros.core.types import FloatArray
 from vla_ros.sim.model import CAMERAS, FIELD_OF_VIEW, JOINTS, PHYSICS_STEP_S, build_model
 from vla_ros.sim.rendering import CameraNoise, Float32Array, ImuNoise, Renderer, UInt8Array
 from vla_ros.sim.scenes import Scene
 from vla_ros.sim.tasks import Score, TaskJudge
 
-FloatArray = NDArray[np.float64]
-
 IMAGE_SIZE = 128  # [px], width and height
 OVERVIEW_SIZE = (480, 360)  # [px], width and height
 OVERVIEW_LOOKAT = (0.15, 0.0, 0.06)  # [m]
 CONTROL_STEP_S = 0.01
-IMU_WINDOW = 20  # readings at 100 Hz
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

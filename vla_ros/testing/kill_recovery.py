@@ -35,13 +35,13 @@ class KillReport:
     Attributes:
         hold_after_chunk_end_ms: When the arm stood still, after the end of the last chunk [ms];
             negative if it stood still before.
-        came_back: Whether the node was active again.
+        commands: Commands that came between the kill and the hold.
         back_after_s: How long that took [s].
         next_goal_succeeded: Whether the next goal did.
     """
 
     hold_after_chunk_end_ms: float
-    came_back: bool
+    commands: int
     back_after_s: float
     next_goal_succeeded: bool
 
@@ -121,7 +121,7 @@ def kill_during_motion(
     outcome, _ = SentGoal(node, next_goal).wait(60.0)
     return KillReport(
         hold_after_chunk_end_ms=hold_ms,
-        came_back=True,
+        commands=sum(at > killed_ns for at, _ in record.commands),
         back_after_s=back_after_s,
         next_goal_succeeded=outcome is Outcome.SUCCEEDED,
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from vla_ros.contract import FeatureKind, ObservationSpec, RobotContract
+from vla_ros.core.conventions import IMU_WINDOW
 from vla_ros.core.errors import ObservationError
 from vla_ros.core.types import FloatArray, Observation
-
-IMU_WINDOW = 20
 
 
 def make_observation(

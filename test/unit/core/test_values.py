@@ -1,23 +1,13 @@
-"""Clocks, chunks and limits check what they are given."""
+"""Chunks, errors and limits check what they are given."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from vla_ros.core.clock import Clock, ManualClock, MonotonicClock
 from vla_ros.core.errors import ObservationError, UserError
 from vla_ros.core.limits import JointLimits
 from vla_ros.core.types import ActionChunk
-
-
-def test_clocks_never_go_backwards() -> None:
-    clock: Clock = MonotonicClock()
-    assert clock.now_ns() <= clock.now_ns()
-    manual = ManualClock(5)
-    assert manual.advance(10) == manual.now_ns() == 15
-    with pytest.raises(ValueError, match="forward only"):
-        manual.advance(-1)
 
 
 def test_a_chunk_knows_when_it_ends() -> None:

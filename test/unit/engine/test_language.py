@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vla_ros.core.conventions import MAX_TOKENS
 from vla_ros.core.errors import BundleError, InstructionRejected
 from vla_ros.core.resources import resource_path
-from vla_ros.engine.language import FEATURES, MAX_TOKENS, LanguageEncoder, token_counter
+from vla_ros.engine.language import FEATURES, LanguageEncoder, token_counter
 from vla_ros.sim.instructions import sample_instruction
 
 BUNDLE = resource_path("models/tabletop-small")

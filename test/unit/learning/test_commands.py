@@ -14,8 +14,9 @@ import pytest
 from vla_ros.cli.app import main
 from vla_ros.contract import load_contract
 from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.learning.checkpoints import read_checkpoint
 from vla_ros.learning.loss_plot import plot_losses, read_losses
-from vla_ros.learning.training import TrainingConfig, read_checkpoint
+from vla_ros.learning.training import TrainingConfig
 from vla_ros.policy.bundle import Bundle
 from vla_ros.testing.waiting import wait_for
 

@@ -12,17 +12,15 @@ import pytest
 import torch
 
 from vla_ros.core.errors import UserError
-from vla_ros.learning.dataset import Demonstrations
-from vla_ros.learning.recipes import tabletop_small
-from vla_ros.learning.training import (
+from vla_ros.learning.checkpoints import (
     STATISTICS,
-    NonFiniteLoss,
-    Trainer,
-    TrainingConfig,
     policy_from_checkpoint,
     read_checkpoint,
     warm_start,
 )
+from vla_ros.learning.dataset import Demonstrations
+from vla_ros.learning.recipes import tabletop_small
+from vla_ros.learning.training import NonFiniteLoss, Trainer, TrainingConfig
 
 
 def train(config: TrainingConfig) -> Trainer:

@@ -16,7 +16,7 @@ import vla_ros
 
 ROOT = Path(__file__).resolve().parents[3]
 REQUIREMENTS = ("ros", "run", "train", "torch", "test")
-SHIPPED = ("config", "launch", "resource", "urdf", "vla_ros")
+SHIPPED = ("bench", "config", "launch", "resource", "urdf", "vla_ros")
 FIND_AN_INSTALLED_FILE = """
 import vla_ros
 from vla_ros.core.resources import resource_path

@@ -7,14 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from vla_ros.core.kinematics import Chain
+from vla_ros.core.types import FloatArray
 from vla_ros.sim.model import CAMERAS, JOINTS, robot_urdf
 from vla_ros.sim.scenes import Scene, sample_scene
 from vla_ros.sim.tabletop import IMAGE_SIZE, Tabletop
-
-FloatArray = NDArray[np.float64]
 
 
 def scene_with_a_ball() -> Scene:

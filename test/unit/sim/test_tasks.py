@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from vla_ros.core.types import FloatArray
 from vla_ros.sim.scenes import DIRECTIONS, Scene, sample_scene
 from vla_ros.sim.tabletop import Tabletop
 from vla_ros.sim.tasks import DWELL_S, LIFT_HEIGHT, PUSH_DISTANCE, Score
-
-FloatArray = NDArray[np.float64]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,18 @@
+"""Names and numbers that several layers agree on."""
+
+from __future__ import annotations
+
+#: ROS namespace of the nodes.
+NAMESPACE = "/vla"
+
+#: Exit status of a process that the user has to mend something for; restarting would not help.
+EXIT_CONFIGURATION = 78
+
+#: Longest instruction that is read, in characters and in word pieces of the language encoder.
+MAX_CHARACTERS, MAX_TOKENS = 500, 32
+
+#: Readings of the IMU in an observation, at 100 Hz.
+IMU_WINDOW = 20
+
+#: Drivers and discovery take their time: what is missing is no fault for this long [ns].
+PATIENCE_NS = 3_000_000_000
