@@ -63,11 +63,7 @@ class Demonstrations:
                 groups["meta"].setdefault("imitate", []).append(imitate)
                 episodes += count
                 rows += len(shard["states/episode"])
-        joined = {
-            group: {key: np.concatenate(parts) for key, parts in values.items()}
-            for group, values in groups.items()
-        }
-        return Demonstrations(**joined)
+        return Demonstrations(**{group: _join(values) for group, values in groups.items()})
 
     def pair(self, episode: int, thing: int) -> tuple[str, str]:
         """Return colour and shape of an object of an episode."""
@@ -110,6 +106,11 @@ class Demonstrations:
         elif skill == "stack":
             goal = self.pair(episode, target)
         return (skill, self.pair(episode, named), goal), named, target
+
+
+def _join(parts: dict[str, list[Array]]) -> dict[str, Array]:
+    """Concatenate each array's parts, freeing them one by one: images fill most of the memory."""
+    return {key: np.concatenate(parts.pop(key)) for key in tuple(parts)}
 
 
 def _read(path: Path, *, eyes_only: bool) -> dict[str, Array]:

@@ -45,6 +45,7 @@ def test_observations_are_as_specified(environment: Environment, observation: Ob
     features: dict[str, NDArray[np.generic] | None] = {
         "observation.imu": observation.imu,
         "observation.state": observation.state,
+        "observation.command": observation.command,
     }
     features |= {f"observation.images.{key}": value for key, value in observation.images.items()}
     features |= {f"observation.depth.{key}": value for key, value in observation.depths.items()}
@@ -58,7 +59,7 @@ def test_observations_are_as_specified(environment: Environment, observation: Ob
 def test_specs_are_the_contracts(environment: Environment) -> None:
     contract = load_contract("tabletop_sim")
     names = {spec.feature for spec in contract.observations}
-    assert names == set(environment.observation_spec())
+    assert names | {"observation.command"} == set(environment.observation_spec())
     assert environment.action_spec().shape[-1] == len(contract.action.joints)
 
 
