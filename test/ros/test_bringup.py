@@ -23,16 +23,22 @@ SWAYING = Options(backend="swaying")
 
 
 def test_the_simulation_has_one_node_more_than_the_robot() -> None:
-    names = [node.name for node in describe("sim", SWAYING)]
+    names = [node.name for node in describe("sim", Options())]
     assert names == ["sim", "gate", "policy", "planner"]
-    assert [node.name for node in describe("robot", SWAYING)] == names[1:]
+    assert [node.name for node in describe("robot", Options())] == names[1:]
+
+
+def test_the_trial_backend_is_refused_on_a_robot() -> None:
+    assert describe("sim", SWAYING)
+    with pytest.raises(UserError, match="'swaying' sways the arm and is for simulation only"):
+        describe("robot", SWAYING)
 
 
 def test_every_node_follows_the_same_contract() -> None:
     for kind, contract in (("sim", "tabletop_sim"), ("robot", "so101")):
-        assert {node.parameters["contract"] for node in describe(kind, SWAYING)} == {contract}
+        assert {node.parameters["contract"] for node in describe(kind, Options())} == {contract}
     file = str(find_contract("so101"))
-    nodes = describe("robot", Options(backend="swaying", robot=file))
+    nodes = describe("robot", Options(robot=file))
     assert {node.parameters["contract"] for node in nodes} == {file}
 
 
@@ -154,7 +160,7 @@ def test_ctrl_c_stops_every_node_and_exits_0_even_if_it_comes_twice(
 
 
 def test_when_the_supervisor_is_killed_its_nodes_end_too() -> None:
-    graph = GraphProcess("robot", "--backend", "swaying").wait_ready()
+    graph = GraphProcess("robot", "--allow-differences").wait_ready()
     nodes = children(graph.pid)
     assert len(nodes) == 3
     graph.signal(signal.SIGKILL)
@@ -163,7 +169,7 @@ def test_when_the_supervisor_is_killed_its_nodes_end_too() -> None:
 
 
 def test_an_unknown_robot_ends_the_graph_with_one_clear_message() -> None:
-    graph = GraphProcess("robot", "--backend", "swaying", "--robot", "no_such_robot")
+    graph = GraphProcess("robot", "--robot", "no_such_robot")
     assert graph.wait(30.0) == 2
     assert "error: there is no robot 'no_such_robot'; shipped are so101" in graph.output
     assert len(graph.lines) == 1

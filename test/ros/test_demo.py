@@ -18,8 +18,8 @@ from vla_ros.contract import load_contract
 from vla_ros.ros.command_audit import CommandAudit
 from vla_ros.ros.domains import choose_domain
 from vla_ros.ros.qos import command_qos
+from vla_ros.testing.listener import Listener
 from vla_ros.testing.node_process import RunningCommand
-from vla_ros.testing.topic_robot import TopicRobot
 from vla_ros.testing.waiting import wait_for
 
 COMMANDS = "/forward_position_controller/commands"
@@ -92,9 +92,9 @@ def test_an_evaluation_through_ros_is_compared_with_a_direct_one(tmp_path: Path)
 
 
 def test_the_audit_finds_what_breaks_a_limit_and_forgives_one_announced_jump(
-    robot: TopicRobot,
+    listener: Listener,
 ) -> None:
-    node: Node = robot.node
+    node: Node = listener.node
     contract = load_contract("tabletop_sim")
     audit = CommandAudit(node, contract)
     publisher = node.create_publisher(Float64MultiArray, COMMANDS, command_qos())

@@ -117,9 +117,11 @@ def test_png_is_decoded_and_rubbish_is_refused() -> None:
     assert done
     message = CompressedImage(format="png", data=array.array("B", data.tobytes()))
     np.testing.assert_array_equal(rgb(message, "png"), pixels)
-    message.data = array.array("B", b"no image")
-    with pytest.raises(ObservationError, match="'png' image cannot be decoded"):
-        rgb(message, "png")
+    for rubbish in (b"no image", b""):
+        message.data = array.array("B", rubbish)
+        said = f"'png' image of {len(rubbish)} bytes cannot be decoded"
+        with pytest.raises(ObservationError, match=said):
+            rgb(message, "png")
 
 
 def test_a_compressed_image_of_another_size_is_refused() -> None:

@@ -7,7 +7,6 @@ from vla_ros.testing.listener import Listener
 from vla_ros.testing.node_process import GraphProcess
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["policy", "planner", "sim"])
 def test_a_killed_node_leaves_the_arm_held_and_comes_back_for_the_next_goal(
     name: str, graph: GraphProcess, listener: Listener
