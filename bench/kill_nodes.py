@@ -9,18 +9,24 @@ import argparse
 import os
 import sys
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
 
+from rclpy.node import Node
+from vla_ros_interfaces.srv import ResetScene
+
 from vla_ros.cli.measurement import conclude
 from vla_ros.ros.transport import use_shipped_profile
 from vla_ros.testing.kill_recovery import kill_during_motion
+from vla_ros.testing.listener import Listener
 from vla_ros.testing.node_process import GraphProcess
 from vla_ros.testing.spinning import Spinner
 
+SEEDS = count(1_000_000_000)
 NODES = ("policy", "planner", "sim")
 
 
@@ -39,14 +45,26 @@ def main() -> int:
         graph.wait_ready()
         with Spinner("kill_nodes") as spinner:
             for name in NODES:
-                report = kill_during_motion(
-                    graph, spinner.node, name, "push the red cube forever", "push the red cube"
+                moving = _lay_scene(spinner.node)
+                results[name] = asdict(
+                    kill_during_motion(
+                        graph, spinner.node, name, moving, lambda: _lay_scene(spinner.node)
+                    )
                 )
-                results[name] = asdict(report)
     finally:
         graph.end()
     name = "bench/kill_nodes.py"
     return conclude(name, results, json_path=arguments.json, check=arguments.check)
+
+
+def _lay_scene(node: Node) -> str:
+    """Lay the table anew, with the next unseen scene, and return its sentence."""
+    scenes = Listener(node)
+    request = ResetScene.Request(suite="core", split="seeds", skill="lift", seed=next(SEEDS))
+    answer = scenes.call(ResetScene, "/vla/sim/reset", request)
+    if not answer.success:
+        raise RuntimeError(answer.message)
+    return str(answer.instruction)
 
 
 if __name__ == "__main__":

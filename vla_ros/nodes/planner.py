@@ -77,6 +77,8 @@ class PlannerNode(ManagedNode):
 
     default_name = "planner"
     _server: ActionServer | None = None
+    _working = False
+    _unanswered = 0
 
     def setup(self) -> None:
         """Read the settings; make the action server and the instruction's publisher."""
@@ -94,8 +96,6 @@ class PlannerNode(ManagedNode):
             second_goal=SecondGoal(settings.second_goal),
         )
         self._goals: list[RunningGoal] = []
-        self._working = False
-        self._unanswered = 0
         self._heard_ns = 0
         self._diagnostics = DiagnosticsPublisher(self, contract.name)
         self._instruction = self.create_publisher(String, "instruction", latched_qos())

@@ -25,6 +25,15 @@ def wait_for(condition: Callable[[], Value], what: str, timeout_s: float = 15.0)
     raise AssertionError(f"waited {timeout_s} s for {what}")
 
 
+def happens(condition: Callable[[], object], within_s: float) -> bool:
+    """Return whether `condition` becomes true within some time [s]."""
+    try:
+        wait_for(condition, "it to happen", within_s)
+    except AssertionError:
+        return False
+    return True
+
+
 def never(condition: Callable[[], object], what: str, for_s: float) -> None:
     """Watch that `condition` stays false for `for_s` [s].
 
