@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -66,8 +66,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         build_app(chosen)(args=arguments, prog_name="vla_ros")
     except UserError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {error}", highlight=False)
-        sys.exit(2)
+        _refuse(error)
+    except ModuleNotFoundError as error:  # of what a command imports once it runs: rclpy, torch
+        if (error.name or "").startswith("vla_ros."):
+            raise
+        _refuse(_missing(error))
 
 
 def _load(target: str) -> Function:
@@ -77,10 +80,19 @@ def _load(target: str) -> Function:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("vla_ros."):
             raise
-        raise UserError(
-            f"this command needs the Python package '{error.name}', which is not installed; "
-            "in a source checkout run `make setup`"
-        ) from error
+        raise _missing(error) from error
+
+
+def _missing(error: ModuleNotFoundError) -> UserError:
+    return UserError(
+        f"this command needs the Python package '{error.name}', which cannot be imported; in a "
+        "source checkout run `make setup`, and where ROS 2 comes from apt, source it first"
+    )
+
+
+def _refuse(error: UserError) -> NoReturn:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {error}", highlight=False)
+    sys.exit(2)
 
 
 def _absent() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,8 +70,9 @@ def evaluate(
     """Measure a policy on scenes that training never saw, in simulation, faster than real time.
 
     Episodes end at success (judged from physics), when something is moved that the instruction
-    does not name, or after 15 s. Training draws its seeds below 1,000,000,000, so no `--seed`
-    meets it: seed 7 and seed 1000000007 are the same test scene.
+    does not ask to move, or after 15 s. Training draws its seeds below 1,000,000,000, so no
+    `--seed` meets it: seed 7 and seed 1000000007 are the same test scene. With --json, the same
+    command goes on where it was stopped.
 
     vla_ros eval --episodes 200 --json out/core.json --check
 
@@ -96,16 +96,15 @@ def evaluate(
         ablate=ablate,
     )
     if through_ros:
-        report, results = _through_ros(bundle, plan, workers)
+        if video is not None:
+            raise UserError("--video films direct runs; it does not go with --through-ros")
+        report, results = _through_ros(bundle, plan, workers, json)
     else:
-        report = _with_bar(
-            "episodes",
-            plan.episodes,
-            lambda on: play(bundle, plan, workers=workers, on_episode=on),
-        )
+        report = _directly("episodes", bundle, plan, workers, json)
         results = report.to_dict()
     _print_failures(report)
-    command = MUSTS["through_ros" if through_ros else ablate or split]
+    changed = "through_ros" if through_ros else ablate or ("phrasing" if phrasings else split)
+    command = MUSTS[changed]
     status = conclude(command, results, json_path=json, check=check)
     if video is not None:
         _film(bundle, report, video)
@@ -113,7 +112,7 @@ def evaluate(
 
 
 def _through_ros(
-    bundle: Path, plan: EvaluationPlan, workers: int
+    bundle: Path, plan: EvaluationPlan, workers: int, json: Path | None
 ) -> tuple[Report, dict[str, Any]]:
     """Evaluate through the nodes, and directly with the same seeds to compare."""
     if plan != EvaluationPlan(episodes=plan.episodes, first_seed=plan.first_seed):
@@ -123,22 +122,35 @@ def _through_ros(
         )
     from vla_ros.cli.through_ros import evaluate_through_ros  # only this imports rclpy
 
-    direct = _with_bar(
-        "direct", plan.episodes, lambda on: play(bundle, plan, workers=workers, on_episode=on)
-    )
+    direct = _directly("direct", bundle, plan, workers, None)
     report: Report = _with_bar(
         "through ROS",
         plan.episodes,
         lambda on: evaluate_through_ros(
-            bundle=bundle, episodes=plan.episodes, first_seed=plan.first_seed, on_episode=on
+            bundle=bundle, plan=plan, on_episode=on, log=_log_beside(json)
         ),
     )
-    report = replace(report, plan=plan)
     results = report.to_dict()
     results["direct_success"] = direct.success
     results["direct_per_skill"] = direct.per_skill()
     results["points_from_direct"] = 100.0 * abs(direct.success - report.success)
     return report, results
+
+
+def _directly(
+    what: str, bundle: Path, plan: EvaluationPlan, workers: int, json: Path | None
+) -> Report:
+    log = _log_beside(json)
+    return _with_bar(
+        what,
+        plan.episodes,
+        lambda on: play(bundle, plan, workers=workers, on_episode=on, log=log),
+    )
+
+
+def _log_beside(json: Path | None) -> Path | None:
+    """Where finished episodes are kept until the evaluation is whole."""
+    return None if json is None else json.with_name(json.name + ".episodes")
 
 
 def _with_bar(what: str, episodes: int, work: Callable[[OnEpisode], Report]) -> Report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from vla_ros.contract.loading import load_contract
 from vla_ros.core.errors import UserError
 from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.evaluation.episode import LINGER_S, EpisodeResult
+from vla_ros.evaluation.episode_log import EpisodeLog
 from vla_ros.evaluation.plan import EvaluationPlan
 from vla_ros.evaluation.report import Report
-from vla_ros.evaluation.suite import OnEpisode
+from vla_ros.evaluation.suite import OnEpisode, collect_results
 from vla_ros.sim.scenes import Scene
 
 CONTRACT = "tabletop_sim"
@@ -32,15 +34,19 @@ RESET_S, NOTICE_S = 20.0, 2.0
 
 
 def evaluate_through_ros(
-    *, bundle: Path, episodes: int, first_seed: int, on_episode: OnEpisode | None = None
+    *,
+    bundle: Path,
+    plan: EvaluationPlan,
+    on_episode: OnEpisode | None = None,
+    log: Path | None = None,
 ) -> Report:
     """Play the core suite on unseen seeds with simulator, policy, gate and planner as processes.
 
     Args:
         bundle: Directory of the policy.
-        episodes: How many.
-        first_seed: Of the first scene.
+        plan: The core suite on unseen seeds.
         on_episode: Called as each episode ends.
+        log: File that keeps finished episodes until all are; those it has are not played again.
 
     Raises:
         UserError: if the graph does not start or stops answering.
@@ -49,30 +55,37 @@ def evaluate_through_ros(
     # rclpy reads the environment as it is imported
     from vla_ros.ros.domains import choose_domain
 
-    plan = EvaluationPlan(episodes=episodes, first_seed=first_seed)
     policy = OnnxPolicy(bundle)
     domain = choose_domain()
     os.environ["ROS_DOMAIN_ID"] = str(domain)
-    results = []
-    with tempfile.TemporaryDirectory(prefix="vla_ros_eval_") as folder:
-        log = Path(folder) / "graph.log"
-        arguments = ["sim", "--policy", str(bundle.resolve())]
-        with BackgroundGraph(arguments, log=log, domain=domain) as graph:
-            graph.wait_ready()
-            player = RosPlayer()
-            try:
-                for index in range(episodes):
-                    results.append(player.play(plan.scene(index), index, plan.limit_s))
-                    if on_episode is not None:
-                        on_episode(results[-1])
-            finally:
-                player.close()
+    results = collect_results(
+        lambda missing: _play_all(bundle, plan, missing, domain),
+        None if log is None else EpisodeLog(log, plan, policy.bundle_sha256, "through ROS"),
+        plan.episodes,
+        on_episode,
+    )
     return Report(
         plan=plan,
         bundle=policy.name,
         bundle_sha256=policy.bundle_sha256,
-        results=tuple(results),
+        results=results,
     )
+
+
+def _play_all(
+    bundle: Path, plan: EvaluationPlan, indices: Sequence[int], domain: int
+) -> Iterator[EpisodeResult]:
+    """Bring the graph up and play episodes of the plan on it."""
+    with tempfile.TemporaryDirectory(prefix="vla_ros_eval_") as folder:
+        arguments = ["sim", "--policy", str(bundle.resolve())]
+        with BackgroundGraph(arguments, log=Path(folder) / "graph.log", domain=domain) as graph:
+            graph.wait_ready()
+            player = RosPlayer()
+            try:
+                for index in indices:
+                    yield player.play(plan.scene(index), index, plan.limit_s)
+            finally:
+                player.close()
 
 
 @dataclass(slots=True)
@@ -124,11 +137,14 @@ class RosPlayer:
         watch = _Watch(accepted_at_s=self._score().elapsed_s)
         result = handle.get_result_async()
         self._watch(watch, result, limit_s)
-        if not result.done():
+        timed_out = not result.done()
+        if timed_out:
             handle.cancel_goal_async()
         outcome = self._client.answer(result, PATIENCE_S, "the planner").result
-        self._spin_for(SETTLE_S)
-        score = watch.score if watch.done_at_s is not None else self._score()
+        if not timed_out and watch.done_at_s is None:  # as a direct run does
+            self._spin_for(SETTLE_S)
+            watch.score = self._score()
+        score = watch.score
         said_done = outcome.outcome == self._succeeded
         return EpisodeResult(
             index=index,

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class VlaError(Exception):
-    """Base class of every error that vla_ros raises on purpose."""
+    """Base class of every error that vla_ros raises on purpose; it travels between processes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without calling `__init__` again, whose arguments differ from class to class.
+
+        An exception that cannot be read back makes a `multiprocessing` pool wait for ever.
+        """
+        return _restore, (type(self), self.args, self.__dict__)
 
 
 class UserError(VlaError):
@@ -65,3 +74,9 @@ class EmergencyStopEngaged(SafetyError):
 
 class DefectError(VlaError):
     """A bug of ours: something that no input of a user should bring about."""
+
+
+def _restore(kind: type[VlaError], args: tuple[object, ...], values: dict[str, Any]) -> VlaError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(values)
+    return error

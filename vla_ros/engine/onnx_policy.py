@@ -97,9 +97,10 @@ class OnnxPolicy:
         self._require(observation)
         inputs = self._inputs(observation, self._tokens)
         chunk, progress, points, *attention = self._session.run(None, inputs)
-        unsure = self._anchor[0, :, 3] < ANCHOR_CONFIDENCE
-        if unsure.any() and (points[0, unsure, 3] > self._anchor[0, unsure, 3]).any():
-            self._anchor = np.where(unsure[None, :, None], points, self._anchor)
+        before = self._anchor[..., 3]
+        better = (before < ANCHOR_CONFIDENCE) & (points[..., 3] > before)
+        if better.any():
+            self._anchor = np.where(better[..., None], points, self._anchor)
             inputs["anchor"] = self._anchor
             chunk, progress, points, *attention = self._session.run(None, inputs)
         self.points = points[0]

@@ -37,7 +37,7 @@ class EpisodeResult:
         reason: Of the success or failure, in words.
         duration_s: Until success or the end, in simulated [s].
         said_done: Whether the policy's own progress said by the end that the task was done.
-        commands: Commands that the gate gave.
+        commands: Commands that were checked against the limits.
         violations: Commands that broke a limit; more than 0 is a bug.
         rejected_chunks: Chunks that the gate refused.
         missed_commands: Commands that were not seen on their way to the robot, and so not checked.
@@ -122,6 +122,7 @@ def run_episode(
         rejected += bool(step.rejected)
         if step.score.success and done_at_s is None:
             done_at_s = table.time_s
+    ended_s = table.time_s
     if done.given and done_at_s is None:
         for _ in range(round(SETTLE_S / STEP_S)):
             step = environment.step(None)
@@ -131,19 +132,21 @@ def run_episode(
         scene,
         text,
         step,
-        reason=_reason(step, done.given),
+        reason=_reason(step, done.given, ended_s),
         duration_s=table.time_s if done_at_s is None else done_at_s,
         said_done=done.given,
-        commands=round(table.time_s * environment.contract.action.control_rate_hz),
+        commands=environment.checked_commands,
         violations=violations,
         rejected_chunks=rejected,
     )
 
 
-def _reason(step: TimeStep, said_done: bool) -> str:
+def _reason(step: TimeStep, said_done: bool, at_s: float) -> str:
     if step.score.success or step.score.violated:
         return step.score.reason
-    return f"time is up; the policy {'says' if said_done else 'does not say'} that it is done"
+    if said_done:
+        return f"the policy says after {at_s:.1f} s that it is done, and it is not"
+    return "time is up; the policy does not say that it is done"
 
 
 def _result(

@@ -97,7 +97,7 @@ class EvaluationPlan:
             UserError: if that is impossible because too many episodes have the same sentence.
         """
         own = [self.scene(index).text for index in range(self.episodes)]
-        return tuple(own if self.ablate is None else _deal_anew(own, self.first_seed))
+        return tuple(own if self.ablate is None else deal_anew(own, self.first_seed))
 
 
 def first_seed(number: int) -> int:
@@ -121,7 +121,7 @@ def _book(path: Path) -> PhrasingBook:
     return PhrasingBook.from_phrasings(path)
 
 
-def _deal_anew(sentences: list[str], seed: int) -> list[str]:
+def deal_anew(sentences: list[str], seed: int) -> list[str]:
     """Return a permutation in which no place keeps a sentence equal to its own."""
     rng = np.random.default_rng((seed, 29))
     order = rng.permutation(len(sentences))

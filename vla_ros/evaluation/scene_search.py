@@ -137,8 +137,8 @@ def find_scene(request: Request, first_seed: int = TEST_SEED) -> Scene:
     Raises:
         UserError: if there is none.
     """
-    held_out = request.named in HELD_OUT_COMBINATIONS
-    split = "combination" if held_out else "seeds"
+    held_out = {request.named, request.base} & set(HELD_OUT_COMBINATIONS)
+    split = "anything" if held_out else "seeds"
     for seed in range(first_seed, first_seed + MOST_SCENES):
         scene = sample_scene(seed=seed, split=split, skill=request.skill)
         if request.fits(scene):

@@ -12,6 +12,7 @@ from vla_ros.core.errors import UserError
 from vla_ros.core.protocols import Policy
 from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.evaluation.episode import EpisodeResult, run_episode
+from vla_ros.evaluation.episode_log import EpisodeLog
 from vla_ros.evaluation.plan import EvaluationPlan
 from vla_ros.evaluation.report import Report
 from vla_ros.sim.environment import Environment
@@ -26,6 +27,7 @@ def evaluate(
     *,
     workers: int = 2,
     on_episode: OnEpisode | None = None,
+    log: Path | None = None,
 ) -> Report:
     """Play every episode of the plan with a bundle on ONNX Runtime.
 
@@ -34,6 +36,7 @@ def evaluate(
         plan: What to play.
         workers: Processes; 1 plays in this one. The results do not depend on it.
         on_episode: Called as each episode ends, in any order.
+        log: File that keeps finished episodes until all are; those it has are not played again.
 
     Raises:
         BundleError: if the bundle cannot be used.
@@ -43,17 +46,47 @@ def evaluate(
         raise UserError(f"workers is {workers}; expected 1 or more")
     policy = OnnxPolicy(bundle, load_contract("tabletop_sim"))
     jobs = [(str(bundle), plan, index, text) for index, text in enumerate(plan.instructions())]
-    results = []
-    for result in _play_all(policy, jobs, workers):
-        results.append(result)
-        if on_episode is not None:
-            on_episode(result)
+    results = collect_results(
+        lambda missing: _play_all(policy, [jobs[index] for index in missing], workers),
+        None if log is None else EpisodeLog(log, plan, policy.bundle_sha256, "direct"),
+        plan.episodes,
+        on_episode,
+    )
     return Report(
         plan=plan,
         bundle=policy.name,
         bundle_sha256=policy.bundle_sha256,
-        results=tuple(sorted(results, key=lambda result: result.index)),
+        results=results,
     )
+
+
+def collect_results(
+    play_missing: Callable[[list[int]], Iterator[EpisodeResult]],
+    log: EpisodeLog | None,
+    episodes: int,
+    on_episode: OnEpisode | None,
+) -> tuple[EpisodeResult, ...]:
+    """Return the results of all episodes, in order; only those are played that `log` lacks.
+
+    Args:
+        play_missing: Plays the episodes with the given indices, in any order.
+        log: Of an evaluation that may have been stopped.
+        episodes: How many there are in all.
+        on_episode: Called with every result, those of the log first.
+    """
+    results = {} if log is None else dict(log.results)
+    for result in results.values():
+        if on_episode is not None:
+            on_episode(result)
+    for result in play_missing([index for index in range(episodes) if index not in results]):
+        results[result.index] = result
+        if log is not None:
+            log.add(result)
+        if on_episode is not None:
+            on_episode(result)
+    if log is not None:
+        log.remove()
+    return tuple(results[index] for index in range(episodes))
 
 
 def play(
@@ -76,6 +109,8 @@ def _play_all(policy: Policy, jobs: list[_Job], workers: int) -> Iterator[Episod
         for _, plan, index, text in jobs:
             yield play(environment, policy, plan, index, text)
         environment.close()
+        return
+    if not jobs:
         return
     with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs))) as pool:
         yield from pool.imap_unordered(_play_job, jobs)

@@ -13,7 +13,7 @@ from vla_ros.core.errors import ObservationError
 from vla_ros.core.types import FloatArray
 from vla_ros.ros.joints import CommandCodec
 from vla_ros.ros.qos import event_qos
-from vla_ros.safety.limit_checker import LimitChecker, Violation
+from vla_ros.safety import Violation, make_checker
 
 #: No joint is allowed to move this far in one control period [rad].
 JUMP_RAD = 0.1
@@ -37,7 +37,7 @@ class CommandAudit:
         self.violations: list[Violation] = []
         command = contract.action.command
         self._codec = CommandCodec(command.type, contract.action.joints, contract.control_period_s)
-        self._checker = LimitChecker(contract.limits, contract.control_period_s)
+        self._checker = make_checker(contract)
         self._number: int | None = None
         self._last: FloatArray | None = None
         self._may_jump_until_s = 0.0

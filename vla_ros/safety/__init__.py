@@ -3,7 +3,7 @@
 from vla_ros.core.limits import JointLimits, WorkspaceBox
 from vla_ros.safety.gate import Gate
 from vla_ros.safety.gate_config import Command, GateConfig, GateState
-from vla_ros.safety.gate_making import GuardedRobot, make_gate
+from vla_ros.safety.gate_making import GuardedRobot, make_checker, make_gate
 from vla_ros.safety.limit_checker import LimitChecker, Violation
 from vla_ros.safety.tracking import MotionFilter
 
@@ -18,5 +18,6 @@ __all__ = [
     "MotionFilter",
     "Violation",
     "WorkspaceBox",
+    "make_checker",
     "make_gate",
 ]

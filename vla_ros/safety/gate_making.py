@@ -1,4 +1,4 @@
-"""The gate of a robot, from what the robot's contract says."""
+"""The gate of a robot, and the checker of its commands, from what the robot's contract says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from vla_ros.core.kinematics import Chain
 from vla_ros.core.limits import JointLimits, WorkspaceBox
 from vla_ros.safety.gate import Gate
 from vla_ros.safety.gate_config import GateConfig
+from vla_ros.safety.limit_checker import LimitChecker
+from vla_ros.safety.workspace import WorkspaceGuard
+
+#: By how much one computation of a tip's position may differ from another [m].
+ROUNDING_M = 1e-9
 
 
 class GuardedRobot(Protocol):
@@ -65,3 +70,20 @@ def make_gate(robot: GuardedRobot, config: GateConfig | None = None) -> Gate:
     )
     chain = robot.chain() if robot.workspace is not None else None
     return Gate(robot.limits, robot.workspace, chain, robot.control_period_s, config)
+
+
+def make_checker(robot: GuardedRobot) -> LimitChecker:
+    """Return a checker of the commands to `robot`: joint limits exactly, workspace to 1 nm."""
+    if robot.workspace is None:
+        return LimitChecker(robot.limits, robot.control_period_s)
+    box = WorkspaceBox(
+        lower=_moved(robot.workspace.lower, -ROUNDING_M),
+        upper=_moved(robot.workspace.upper, ROUNDING_M),
+    )
+    guard = WorkspaceGuard(box, robot.chain(), robot.limits.names)
+    return LimitChecker(robot.limits, robot.control_period_s, guard.fault)
+
+
+def _moved(corner: tuple[float, float, float], by_m: float) -> tuple[float, float, float]:
+    x, y, z = corner
+    return x + by_m, y + by_m, z + by_m

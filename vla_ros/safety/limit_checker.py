@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,9 @@ class Violation:
     """One limit that one command broke.
 
     Attributes:
-        joint: Name of the joint.
-        quantity: "position", "velocity", "acceleration", "jerk" or "finite".
+        joint: Name of the joint, or "tip" for the workspace.
+        quantity: "position", "velocity", "acceleration", "jerk", "finite", or what lies beyond
+            which face of the workspace.
         value: What the command did, in SI units.
         limit: What was allowed.
     """
@@ -33,12 +35,29 @@ class Violation:
 
 
 class LimitChecker:
-    """Checks every command against the limits by finite differences, without a tolerance."""
+    """Checks every command against the limits by finite differences, without a tolerance.
 
-    def __init__(self, limits: JointLimits, dt_s: float) -> None:
-        """Check commands that are `dt_s` [s] apart."""
+    A tip that begins outside the workspace is not held to it until it has been inside.
+    """
+
+    def __init__(
+        self,
+        limits: JointLimits,
+        dt_s: float,
+        workspace_fault: Callable[[FloatArray], str] | None = None,
+    ) -> None:
+        """Check commands that are `dt_s` [s] apart.
+
+        Args:
+            limits: Of the joints.
+            dt_s: Time between commands [s].
+            workspace_fault: Returns which face of the workspace joint positions [rad], shape (n,),
+                lie beyond, or "" when they are inside; None for no workspace.
+        """
         self._limits = limits
         self._dt_s = dt_s
+        self._workspace_fault = workspace_fault
+        self._been_inside = False
         self._history: list[FloatArray] = []
         self._at_rest = True
         self.commands = 0
@@ -53,6 +72,7 @@ class LimitChecker:
         """
         self._history.clear()
         self._at_rest = at_rest
+        self._been_inside = False
 
     def observe(self, position: FloatArray) -> list[Violation]:
         """Take the next command in [rad], shape (n,), and return the limits it breaks.
@@ -79,8 +99,16 @@ class LimitChecker:
                     self._make(i, quantity, value, bound)
                     for i in _where(~(np.abs(value) <= bound))
                 ]
+            found += self._outside_workspace(q)
         self.violations += len(found)
         return found
+
+    def _outside_workspace(self, position: FloatArray) -> list[Violation]:
+        fault = self._workspace_fault(position) if self._workspace_fault is not None else ""
+        self._been_inside = self._been_inside or not fault
+        if not (fault and self._been_inside):
+            return []
+        return [Violation(joint="tip", quantity=fault, value=float("nan"), limit=float("nan"))]
 
     def _make(self, index: int, quantity: str, value: FloatArray, limit: FloatArray) -> Violation:
         return Violation(

@@ -11,8 +11,8 @@ from vla_ros.contract.specs import RobotContract
 from vla_ros.core.conventions import IMU_WINDOW
 from vla_ros.core.errors import ChunkRejected
 from vla_ros.core.types import ActionChunk, Observation
-from vla_ros.safety.gate_making import make_gate
-from vla_ros.safety.limit_checker import LimitChecker, Violation
+from vla_ros.safety.gate_making import make_checker, make_gate
+from vla_ros.safety.limit_checker import Violation
 from vla_ros.sim.model import CAMERAS, JOINTS
 from vla_ros.sim.scenes import Scene
 from vla_ros.sim.tabletop import CONTROL_STEP_S, IMAGE_SIZE, Tabletop
@@ -77,7 +77,7 @@ class Environment:
         self.table.reset(scene)
         self._gate = make_gate(self.contract)
         self._gate.reset(self.table.joint_positions)
-        self._checker = LimitChecker(self._gate.limits, CONTROL_STEP_S)
+        self._checker = make_checker(self.contract)
         self._checker.observe(self.table.joint_positions)
         return TimeStep(observation=self._observe(), score=self.table.score())
 
@@ -105,6 +105,11 @@ class Environment:
             violations=tuple(violations),
             rejected=rejected,
         )
+
+    @property
+    def checked_commands(self) -> int:
+        """How many commands of this episode were checked against the limits."""
+        return self._checker.commands - 1  # the first is where the arm began
 
     @property
     def now_ns(self) -> int:

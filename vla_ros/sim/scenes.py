@@ -16,7 +16,7 @@ SKILLS = ("reach", "push", "lift", "place", "stack")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("cube", "cylinder", "ball")
 CONTAINERS = ("bowl", "plate")
-SPLITS = ("train", "seeds", "phrasing", "combination")
+SPLITS = ("train", "seeds", "phrasing", "combination", "anything")
 DIRECTIONS: dict[str, tuple[float, float]] = {
     "left": (0.0, 1.0),
     "right": (0.0, -1.0),
@@ -123,7 +123,8 @@ def sample_scene(
     Args:
         seed: Of every random choice.
         split: `train`; `seeds` (train's words and combinations); `phrasing` (held-out templates);
-            `combination` (the named object is a held-out colour-shape pair).
+            `combination` (the named object is a held-out colour-shape pair); `anything` (every
+            pair may stand anywhere: for a user's own sentence).
         skill: One of `SKILLS`; None draws one.
         phrasings: Templates that replace the split's own.
     """
@@ -187,7 +188,7 @@ def _phrase(
 
 
 def _allowed(split: str, colour: str, shape: str) -> bool:
-    return split == "combination" or (colour, shape) not in HELD_OUT_COMBINATIONS
+    return split in ("combination", "anything") or (colour, shape) not in HELD_OUT_COMBINATIONS
 
 
 def _sample_kinds(rng: Generator, split: str, skill: str) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ REACH_ABOVE = 0.03  # [m] the point that `reach` brings the tcp to, above the ob
 REACH_RADIUS = 0.025  # [m]
 LIFT_HEIGHT = 0.04  # [m] gained by the object's centre
 PUSH_DISTANCE = 0.04  # [m] along the direction; sideways at most half of what is gained
-#: A thing that the instruction does not name may be moved by this much [m].
+#: What the instruction does not ask to move may be moved by this much [m].
 DISTURBANCE = 0.04
 
 
@@ -47,7 +47,7 @@ class TaskJudge:
 
     def update(self) -> Score:
         """Judge the present state; call it after every control step."""
-        moved = self._moved_others()
+        moved = self._moved_unasked()
         if moved and not self._success:
             self._violated = True
             self._reason = f"{moved} was moved, which the instruction does not ask for"
@@ -70,10 +70,10 @@ class TaskJudge:
     def _tcp(self) -> NDArray[np.float64]:
         return np.array(self._data.site("tcp").xpos)
 
-    def _moved_others(self) -> str | None:
-        named = {self.scene.named}
+    def _moved_unasked(self) -> str | None:
+        movable = () if self.scene.skill == "reach" else (self.scene.named,)
         for item in self.scene.objects:
-            if item.name not in named:
+            if item.name not in movable:
                 shift = np.linalg.norm(self._position(item.name) - self._start[item.name])
                 if not shift <= DISTURBANCE:
                     return item.name

@@ -8,7 +8,7 @@ import numpy as np
 
 from vla_ros.contract import RobotContract
 from vla_ros.core.types import ActionChunk, FloatArray
-from vla_ros.safety import Command, Gate, GateConfig, LimitChecker, make_gate
+from vla_ros.safety import Command, Gate, GateConfig, make_checker, make_gate
 
 Path = Callable[[float], FloatArray]
 
@@ -30,7 +30,7 @@ class GateRig:
         """Put the arm at the contract's home pose; the gate has not seen it yet."""
         self.contract = contract
         self.gate = gate or make_gate(contract, config)
-        self.checker = LimitChecker(contract.limits, contract.control_period_s)
+        self.checker = make_checker(contract)
         self.period_ns = round(contract.control_period_s * 1e9)
         self.now_ns = 1_000_000_000_000
         self.position = np.array(contract.home)

@@ -66,8 +66,11 @@ class MotionRecord:
         return int(self._node.get_clock().now().nanoseconds)
 
     def moving(self) -> bool:
-        """Return whether the commands have changed within the last quarter of a second."""
-        recent = [command for _, command in self.commands[-25:]]
+        """Return whether a chunk has moved the commands within the last quarter of a second."""
+        first = next((at for at, chunk in self.chunks if chunk.horizon), None)
+        if first is None:
+            return False
+        recent = [command for at, command in self.commands[-25:] if at > first]
         return len(recent) == 25 and float(np.ptp(recent, axis=0).max()) > 1e-3
 
     def hold_after_chunk_end_ms(self, killed_ns: int) -> float:
@@ -118,7 +121,7 @@ def kill_during_motion(
     """
     record = MotionRecord(node)
     goal = SentGoal(node, moving_goal)
-    wait_for(lambda: record.chunks and record.moving(), "the arm to move", 20.0)
+    wait_for(lambda: record.moving(), "the arm to move", 20.0)
     spoken, killed_ns = len(graph.lines), record.now_ns()
     os.kill(graph.node_pid(name), signal.SIGKILL)
 

@@ -17,6 +17,7 @@ GOOD = {
     "success": 0.95,
     "episodes": 200,
     "violations": 0,
+    "commands": 60000,
     "per_skill": {"reach": 0.85, "lift": 1.0},
 }
 

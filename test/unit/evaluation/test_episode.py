@@ -87,7 +87,7 @@ def test_a_policy_that_says_done_without_doing_it_is_found_out(environment: Envi
     result = run_episode(environment, policy, lift_scene(), limit_s=1.0)
     assert not result.success
     assert result.said_done
-    assert result.reason == "time is up; the policy says that it is done"
+    assert result.reason == "the policy says after 0.6 s that it is done, and it is not"
 
 
 def test_what_the_instruction_asks_for_is_success_and_ends_soon(environment: Environment) -> None:

@@ -10,6 +10,7 @@ import pytest
 from vla_ros.cli.app import main
 from vla_ros.core.errors import BundleError, UserError
 from vla_ros.evaluation.episode import EpisodeResult
+from vla_ros.evaluation.episode_log import EpisodeLog
 from vla_ros.evaluation.plan import EvaluationPlan
 from vla_ros.evaluation.suite import evaluate
 from vla_ros.policy.bundle import GRAPH, Bundle
@@ -106,3 +107,38 @@ def test_a_corrupted_bundle_is_refused_with_the_file_named(
     (copy / GRAPH).write_bytes((copy / GRAPH).read_bytes() + b"x")
     assert run_command("eval", "--policy", copy) == 2
     assert f"{GRAPH}: is corrupted" in capsys.readouterr().err
+
+
+def test_a_stopped_evaluation_goes_on_where_it_was(untrained_bundle: Path, tmp_path: Path) -> None:
+    plan, log = EvaluationPlan(episodes=4, limit_s=0.3), tmp_path / "out" / "core.json.episodes"
+    whole = evaluate(untrained_bundle, plan, workers=1)
+
+    def stop_after_two(result: EpisodeResult) -> None:
+        if result.index == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(untrained_bundle, plan, workers=1, on_episode=stop_after_two, log=log)
+    cut = log.read_text(encoding="utf-8")
+    log.write_text(cut + cut.splitlines()[-1][:20], encoding="utf-8")  # stopped while writing
+    kept = EpisodeLog(log, plan, whole.bundle_sha256, "direct").results
+    assert kept == {0: whole.results[0], 1: whole.results[1]}
+    heard: list[EpisodeResult] = []
+    assert evaluate(untrained_bundle, plan, workers=1, on_episode=heard.append, log=log) == whole
+    assert [result.index for result in heard] == [0, 1, 2, 3]
+    assert not log.exists()
+
+
+def test_episodes_of_another_evaluation_do_not_count(
+    untrained_bundle: Path, tmp_path: Path
+) -> None:
+    plan, log = EvaluationPlan(episodes=2, limit_s=0.2), tmp_path / "episodes"
+    result = evaluate(untrained_bundle, plan, workers=1).results[0]
+    EpisodeLog(log, plan, "a bundle", "direct").add(result)
+    for other in (
+        EpisodeLog(log, plan, "another bundle", "direct"),
+        EpisodeLog(log, plan, "a bundle", "through ROS"),
+        EpisodeLog(log, EvaluationPlan(episodes=3, limit_s=0.2), "a bundle", "direct"),
+    ):
+        assert other.results == {}
+    assert EpisodeLog(log, plan, "a bundle", "direct").results == {0: result}

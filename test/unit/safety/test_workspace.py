@@ -11,7 +11,7 @@ import pytest
 from vla_ros.contract import RobotContract
 from vla_ros.core.limits import WorkspaceBox
 from vla_ros.core.types import FloatArray
-from vla_ros.safety import GateState
+from vla_ros.safety import GateState, make_checker
 from vla_ros.safety.workspace import WorkspaceGuard
 from vla_ros.testing.gate_rig import GateRig
 
@@ -108,3 +108,19 @@ def test_a_point_that_is_not_finite_is_outside() -> None:
     assert box.fault(np.array([0.5, 0.5, 0.5])) == ""
     with pytest.raises(ValueError, match="workspace y"):
         WorkspaceBox(lower=(0, 1, 0), upper=(1, 1, 1))
+
+
+def test_the_checker_names_the_face_that_a_command_lies_beyond(contract: RobotContract) -> None:
+    box = WorkspaceBox(lower=(0.0, -0.4, 0.05), upper=(0.5, 0.4, 0.5))
+    checker = make_checker(with_box(contract, box))
+    home = np.array(contract.home)
+    low = home + np.array([0.0, 0.8, 0.0, 0.0, 0.0, 0.0])
+    assert contract.chain().tip_positions(low[None, :5])[0][2] < 0.05
+    assert checker.observe(home) == []
+    broken = [v.quantity for v in checker.observe(low) if v.joint == "tip"]
+    assert len(broken) == 1
+    assert broken[0].startswith("tcp z")
+    assert broken[0].endswith("below 0.050 m")
+    checker.reset()
+    outside = [v for v in checker.observe(low) if v.joint == "tip"]
+    assert outside == [], "a tip that begins outside may come back"

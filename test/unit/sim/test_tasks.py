@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 
 from vla_ros.core.types import FloatArray
+from vla_ros.learning.inverse_kinematics import ArmKinematics
 from vla_ros.sim.scenes import DIRECTIONS, Scene, sample_scene
 from vla_ros.sim.tabletop import Tabletop
-from vla_ros.sim.tasks import DWELL_S, LIFT_HEIGHT, PUSH_DISTANCE, Score
+from vla_ros.sim.tasks import (
+    DISTURBANCE,
+    DWELL_S,
+    LIFT_HEIGHT,
+    PUSH_DISTANCE,
+    REACH_ABOVE,
+    Score,
+)
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +156,34 @@ def test_a_stack_counts_on_the_named_object_at_rest(table: Tabletop) -> None:
         assert not hold(table, top.name, wrong).success
 
 
+def hover(table: Tabletop, name: str) -> Score:
+    """Bring the hand above a thing and stay; return the score."""
+    arm = ArmKinematics()
+    half = table.scene.find(name).half_size
+    point = np.array(table.data.body(name).xpos) + above(half + REACH_ABOVE)
+    goal = table.joint_positions
+    for _ in range(200):
+        goal = arm.follow(goal, point, 0.05)
+    begin = table.command
+    for share in np.linspace(0.0, 1.0, 100):
+        table.step(begin + share * (goal - begin))
+    return hold_still(table, 0.6)
+
+
 def test_reaching_is_the_hand_above_the_object_and_nothing_else(table: Tabletop) -> None:
     scene = scene_of("reach")
     table.reset(scene)
-    tcp = np.array(table.data.site("tcp").xpos)
-    under_the_hand = tcp - above(0.03 + scene.find(scene.named).half_size)
-    assert hold(table, scene.named, under_the_hand).success
+    assert hover(table, scene.named).success
     table.reset(scene)
-    wrong = other_than_named(scene)
-    assert not hold(table, wrong, under_the_hand).success
+    assert not hover(table, other_than_named(scene)).success
+
+
+def test_reaching_a_thing_that_was_knocked_away_does_not_count(table: Tabletop) -> None:
+    scene = scene_of("reach")
+    table.reset(scene)
+    aside = np.array([0.0, DISTURBANCE + 0.01, 0.0])
+    hold(table, scene.named, start_of(table, scene.named) + aside, 0.05)
+    score = hover(table, scene.named)
+    assert not score.success
+    assert score.violated
+    assert score.reason == f"{scene.named} was moved, which the instruction does not ask for"
