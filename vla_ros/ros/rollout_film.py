@@ -29,7 +29,10 @@ LONGEST_GAP = 20
 
 
 class RolloutFilm:
-    """Takes a frame for every overview picture, with what the robot's own cameras saw last."""
+    """Takes a frame for every overview picture, with what the robot's own cameras saw last.
+
+    The film begins when every camera has been heard.
+    """
 
     def __init__(
         self,
@@ -93,6 +96,8 @@ class RolloutFilm:
         return keep
 
     def _on_overview(self, message: Any) -> None:
+        if len(self._views) < len(self._labels):
+            return
         stamp_ns = to_ns(message.header.stamp)
         if not self.frames:
             self._first_ns = stamp_ns

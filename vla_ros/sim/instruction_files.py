@@ -62,10 +62,14 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkillFrames:
-    """Imperative clauses, and sentences that stand by themselves."""
+    """Imperative clauses, sentences that stand by themselves, and what may be added to either.
+
+    `asides` say more around a `{clause}` without changing its meaning: "don't pick it up".
+    """
 
     commands: tuple[Frame, ...]
     sentences: tuple[Frame, ...]
+    asides: tuple[Frame, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +119,9 @@ def load_grammar(path: Path) -> Grammar:
         sentence_wrappers=_frames(table["sentence_wrappers"]),
         skills={
             skill: SkillFrames(
-                commands=_frames(frames["commands"]), sentences=_frames(frames["sentences"])
+                commands=_frames(frames["commands"]),
+                sentences=_frames(frames["sentences"]),
+                asides=_frames(frames["asides"]),
             )
             for skill, frames in table["skills"].items()
         },

@@ -99,6 +99,7 @@ class GrammarPhrasing:
     WRAPPED = 0.6
     WRAPPED_SENTENCE = 0.2
     SENTENCES = 0.25
+    ASIDES = 0.15
     WRONG_PREPOSITION = 0.08
 
     def compose(self, rng: Generator, meaning: Instruction) -> tuple[str, str]:
@@ -119,7 +120,9 @@ class GrammarPhrasing:
                 self.WRAPPED,
             )
         template = choose(rng, pool).draw(rng)
-        if rng.random() < share:
+        if rng.random() < self.ASIDES:  # or a wrapper: both together get too long to be read
+            template = choose(rng, frames.asides).draw(rng).replace("{clause}", template)
+        elif rng.random() < share:
             template = choose(rng, wrappers).draw(rng).replace(slot, template)
         text = self._fill(rng, template, meaning)
         return add_surface_noise(rng, fix_articles(text)), template
@@ -217,7 +220,7 @@ def sample_instruction(
 
 
 def training_frames(skill: str) -> Iterator[Frame]:
-    """Yield every training frame of `skill`, commands first."""
+    """Yield every training frame of `skill` that says what to do, commands first."""
     frames = load_grammar(instruction_directory() / GRAMMAR_FILE).skills[skill]
     yield from frames.commands
     yield from frames.sentences

@@ -50,7 +50,7 @@ def training_words() -> set[str]:
     grammar, nouns = load_grammar(folder / "train.yaml"), load_nouns(folder / "nouns.yaml")
     frames = [*grammar.wrappers, *grammar.sentence_wrappers]
     for skill in SKILLS:
-        frames += training_frames(skill)
+        frames += [*training_frames(skill), *grammar.skills[skill].asides]
     found = set().union(*(words(branch) for f in frames for part in f.parts for branch in part))
     for table in (nouns.colours, nouns.shapes, nouns.containers, nouns.directions):
         for meanings in table.values():
@@ -99,6 +99,14 @@ def test_every_training_frame_has_the_slots_of_its_skill(skill: str) -> None:
             asked = {"direction" if slot == "side" else slot for slot in slots} - {"into"}
             assert slots <= allowed
             assert asked == set(REQUIRED_SLOTS[skill]), template
+
+
+@pytest.mark.parametrize("skill", SKILLS)
+def test_every_aside_is_added_to_one_clause_and_names_nothing(skill: str) -> None:
+    grammar = load_grammar(instruction_directory() / "train.yaml")
+    for frame in grammar.skills[skill].asides:
+        for text in frame.expand():
+            assert re.findall(r"\{\w+\}", text) == ["{clause}"], text
 
 
 @pytest.mark.parametrize("split", ["train", "phrasing"])
