@@ -44,6 +44,7 @@ def collect(
     """Make demonstrations in simulation; run it again to go on where it was stopped.
 
     A seed is one scene with one instruction. Give every further collection its own seeds. A
+    folder takes more episodes of the same kind only: OUTPUT/collection.json keeps the kind. A
     bundle sees rendered images; a checkpoint drives on imagined sightings, ten times as fast.
 
     vla_ros collect --output data/expert --episodes 4000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,14 @@ from rich.console import Console
 from vla_ros.cli.language_files import language_directory
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import UserError
-from vla_ros.learning.checkpoints import policy_from_checkpoint, read_checkpoint
+from vla_ros.learning.checkpoints import (
+    policy_from_checkpoint,
+    read_checkpoint,
+    require_language,
+    settings_of,
+)
+from vla_ros.learning.provenance import file_sha256
+from vla_ros.policy.bundle import LANGUAGE, TOKENIZER
 from vla_ros.policy.export import save_pretrained
 
 LANGUAGE_LICENCE = "LANGUAGE_LICENSE.txt"
@@ -41,6 +47,7 @@ def export(
             f"{checkpoint}: no such file; `vla_ros train` writes checkpoint.pt into its --output"
         )
     source = language_directory(language, output)
+    require_language(checkpoint, source)
     bundle = save_pretrained(
         policy_from_checkpoint(checkpoint),
         output,
@@ -59,11 +66,17 @@ def export(
 
 
 def describe_training(checkpoint: Path) -> dict[str, Any]:
-    """Return how a checkpoint came about; folders by their name, since paths mean nothing here."""
+    """Return how a checkpoint came about; folders by their name, since paths mean nothing here.
+
+    `start_sha256` is the `checkpoint_sha256` of the bundle that the earlier round was exported
+    to. The language encoder's hashes are left to the bundle's list of files.
+    """
     state = read_checkpoint(checkpoint)
-    settings: dict[str, Any] = json.loads(str(state["training"]))
-    for key in ("output", "language", "start"):
+    settings = settings_of(state)
+    for key in ("output", "language", LANGUAGE, TOKENIZER):
         settings.pop(key, None)
     for key in ("data", "eyes_only"):
         settings[key] = [Path(folder).name for folder in settings.get(key, ())]
-    return {**settings, "step": state["step"]}
+    if settings.get("start"):
+        settings["start"] = "/".join(Path(settings["start"]).parts[-2:])
+    return {**settings, "step": state["step"], "checkpoint_sha256": file_sha256(checkpoint)}

@@ -19,7 +19,8 @@ from vla_ros.cli.language_files import language_directory
 from vla_ros.core.errors import UserError
 from vla_ros.learning.loss_plot import plot_losses
 from vla_ros.learning.recipes import tabletop_small
-from vla_ros.learning.training import NonFiniteLoss, Trainer, TrainingConfig
+from vla_ros.learning.training import NonFiniteLoss, Trainer
+from vla_ros.learning.training_config import TrainingConfig
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 
@@ -40,7 +41,7 @@ def train(
     ),
     learning_rate: Annotated[float, typer.Option(help="At its peak.")] = 1e-3,
     start: Annotated[
-        Path | None, typer.Option(help="checkpoint.pt to take the first weights from.")
+        Path | None, typer.Option(help="checkpoint.pt or bundle to take the first weights from.")
     ] = None,
     eyes_only: Annotated[
         list[Path] | None, typer.Option(help="Folder whose images train the eyes alone.")
@@ -54,7 +55,8 @@ def train(
 ) -> None:
     """Train the policy of models/tabletop-small from demonstrations.
 
-    Run the same command again to go on from the last checkpoint; Ctrl-C saves one first.
+    Run the same command again to go on from the last checkpoint; Ctrl-C saves one first. Only
+    --steps and --checkpoint-every may change then; for all else, give another --output.
     OUTPUT/losses.jsonl has the losses of every 20th step, OUTPUT/losses.png shows them.
 
     vla_ros train --data data/expert --output runs/mine
@@ -64,8 +66,6 @@ def train(
 
     vla_ros export runs/mine/checkpoint.pt models/mine
     """
-    if start is not None and not start.is_file():
-        raise UserError(f"{start}: no such checkpoint")
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     config = TrainingConfig(
         data=tuple(data),
@@ -92,6 +92,8 @@ def _run(config: TrainingConfig) -> int:
         trainer = Trainer(config, tabletop_small())
     except FileNotFoundError as error:
         raise UserError(str(error)) from error
+    if config.images:
+        console.print(f"seeing images in {trainer.precision}")
     if trainer.step:
         console.print(f"going on from step {trainer.step} of {trainer.checkpoint_path}")
     if trainer.fresh and not trainer.step:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vla_ros.core.errors import UserError
+from vla_ros.learning.provenance import differences, language_sha256
+from vla_ros.policy.bundle import WEIGHTS, Bundle
 from vla_ros.policy.configuration import PolicyConfig
 from vla_ros.policy.model import Policy
 
@@ -49,6 +53,45 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if missing:
         raise UserError(f"{path}: is no training checkpoint: lacks {', '.join(sorted(missing))}")
     return state
+
+
+def starting_weights(path: Path) -> dict[str, Tensor]:
+    """Return the weights that a further round starts from: of a checkpoint, or of a bundle.
+
+    A bundle has no weights of what only training uses; they start anew.
+
+    Raises:
+        UserError: if the path is neither.
+        BundleError: if a bundle's file is missing or corrupted; names it.
+    """
+    if path.is_dir():
+        bundle = Bundle.open(path)
+        return {f"policy.{k}": v for k, v in load_file(bundle.file(WEIGHTS)).items()}
+    average: dict[str, Tensor] = read_checkpoint(path)["average"]
+    return average
+
+
+def settings_of(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of the run that wrote a checkpoint."""
+    settings: dict[str, Any] = json.loads(state["training"])
+    return settings
+
+
+def require_language(checkpoint: Path, directory: Path) -> None:
+    """Refuse a language encoder that a checkpoint was not trained with.
+
+    Checkpoints of before encoders were recorded are let pass.
+
+    Raises:
+        UserError: naming the files that differ.
+    """
+    trained = settings_of(read_checkpoint(checkpoint))
+    different = differences(trained, language_sha256(directory))
+    if different:
+        raise UserError(
+            f"{directory}: is not the language encoder that {checkpoint} was trained with: "
+            f"{'; '.join(different)}. Give that one's folder with --language"
+        )
 
 
 def policy_from_checkpoint(path: Path) -> Policy:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.random import Generator
 
+from vla_ros.core.errors import UserError
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.engine.onnx_policy import OnnxPolicy
-from vla_ros.learning.checkpoints import policy_from_checkpoint
+from vla_ros.learning.checkpoints import policy_from_checkpoint, require_language
 from vla_ros.learning.dagger import BundleDriver, ImaginingDriver
 from vla_ros.learning.experts import Expert
+from vla_ros.learning.provenance import differences, language_sha256, policy_sha256
 from vla_ros.learning.rollouts import Disturbance, Driver, Record, run_episode
+from vla_ros.learning.shards import missing_seeds, save_shard, shard_path, shard_paths
 from vla_ros.learning.stills import take_stills
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.scenes import TEST_SEED, Scene, sample_scene
 
-SHARD_EPISODES = 25
+#: What a folder's shards were collected with, beside them.
+SETTINGS = "collection.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +63,37 @@ class CollectionConfig:
                 f"0 to {TEST_SEED}; the seeds above belong to the test splits"
             )
 
+    @property
+    def seeds(self) -> range:
+        """Seeds of the scenes."""
+        return range(self.first_seed, self.first_seed + self.episodes)
+
+    def settings(self) -> dict[str, object]:
+        """Return what all shards of a folder have in common, under the options' names.
+
+        Raises:
+            UserError: if the policy cannot be read, or was trained with another encoder.
+        """
+        if self.policy is not None and self.language is not None:
+            require_language(self.policy, self.language)
+        return {
+            "image-share": self.image_probability,
+            "disturbance": self.disturbance,
+            "expert-share": self.expert_share,
+            "stills": self.stills,
+            "policy": None if self.policy is None else policy_sha256(self.policy),
+            **({} if self.language is None else language_sha256(self.language)),
+        }
+
 
 def collect(config: CollectionConfig, workers: int = 2) -> Iterator[tuple[int, int]]:
-    """Write the missing shards; yield (episodes, successes) of each as it is finished."""
-    config.directory.mkdir(parents=True, exist_ok=True)
-    jobs = [(config, seed) for seed in _missing_shards(config)]
+    """Write the missing shards; yield (episodes, successes) of each as it is finished.
+
+    Raises:
+        UserError: if the folder was collected with other settings; names them.
+    """
+    jobs = [(config, seeds) for seeds in _missing(config)]
+    _write_settings(config)
     if workers <= 1:
         yield from map(_collect_shard, jobs)
         return
@@ -71,110 +102,122 @@ def collect(config: CollectionConfig, workers: int = 2) -> Iterator[tuple[int, i
 
 
 def missing_episodes(config: CollectionConfig) -> int:
-    """Return how many episodes `collect` would still play."""
-    end = config.first_seed + config.episodes
-    return sum(min(SHARD_EPISODES, end - seed) for seed in _missing_shards(config))
+    """Return how many episodes `collect` would still play.
+
+    Raises:
+        UserError: if the folder was collected with other settings; names them.
+    """
+    return sum(len(seeds) for seeds in _missing(config))
 
 
-def _missing_shards(config: CollectionConfig) -> list[int]:
-    """First seeds of the shards that are not there yet."""
-    seeds = range(config.first_seed, config.first_seed + config.episodes, SHARD_EPISODES)
-    return [seed for seed in seeds if not shard_path(config.directory, seed).exists()]
-
-
-def shard_path(directory: Path, seed: int) -> Path:
-    """Path of the shard whose first scene has the seed."""
-    return directory / f"shard-{seed:09d}.npz"
-
-
-def _collect_shard(job: tuple[CollectionConfig, int]) -> tuple[int, int]:
-    config, first = job
-    environment, expert = Environment(cameras=()), Expert()
-    rng = np.random.default_rng((first, 11))
-    drivers = _Drivers(config, rng)
-    records = []
-    last = min(first + SHARD_EPISODES, config.first_seed + config.episodes)
-    for seed in range(first, last):
-        scene = sample_scene(seed=seed)
-        if config.stills:
-            records.append(take_stills(environment, scene, rng, config.stills))
-            continue
-        driver = drivers(scene)
-        records.append(
-            run_episode(
-                environment,
-                scene,
-                expert,
-                driver,
-                rng=rng,
-                image_probability=config.image_probability,
+def _missing(config: CollectionConfig) -> list[range]:
+    """Return the seeds of each shard that is not there yet, if the folder may be added to."""
+    kept, settings = config.directory / SETTINGS, config.settings()
+    if kept.exists():
+        different = differences(_read_settings(kept), settings)
+        if different:
+            raise UserError(
+                f"{config.directory}: was collected with other settings: {'; '.join(different)}. "
+                "Give the same ones, or another --output"
             )
+    elif shard_paths(config.directory):
+        raise UserError(
+            f"{config.directory}: holds shards but no {SETTINGS}, so nothing tells what they "
+            "were collected with; they can be trained on, but give another --output for more"
         )
+    return missing_seeds(config.directory, config.seeds)
+
+
+def _read_settings(path: Path) -> dict[str, object]:
+    try:
+        settings = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is no JSON: {error}; give another --output") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: holds no settings; give another --output")
+    return settings
+
+
+def _write_settings(config: CollectionConfig) -> None:
+    path = config.directory / SETTINGS
+    if path.exists():
+        return
+    text = json.dumps(config.settings(), indent=1)
+    config.directory.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text + "\n")
+    partial.rename(path)
+
+
+def _collect_shard(job: tuple[CollectionConfig, range]) -> tuple[int, int]:
+    config, seeds = job
+    environment, expert, drivers = Environment(cameras=()), Expert(), _Drivers(config)
+    records = [_play(config, seed, environment, expert, drivers) for seed in seeds]
     environment.close()
-    save_shard(shard_path(config.directory, first), records)
+    save_shard(shard_path(config.directory, seeds.start), records)
     return len(records), sum(record.success for record in records)
+
+
+def _play(
+    config: CollectionConfig,
+    seed: int,
+    environment: Environment,
+    expert: Expert,
+    drivers: _Drivers,
+) -> Record:
+    """Play one scene; every draw hangs on its seed alone, not on shards or workers."""
+    scene, rng = sample_scene(seed=seed), np.random.default_rng((seed, 11))
+    if config.stills:
+        return take_stills(environment, scene, rng, config.stills)
+    with torch.random.fork_rng(devices=()):  # imagined sightings are drawn by torch
+        torch.manual_seed(seed)
+        return run_episode(
+            environment,
+            scene,
+            expert,
+            drivers(scene, rng),
+            rng=rng,
+            image_probability=config.image_probability,
+        )
 
 
 class _Drivers:
     """Makes a driver per episode; what is loaded is loaded once per worker's shard."""
 
-    def __init__(self, config: CollectionConfig, rng: np.random.Generator) -> None:
-        self._config, self._rng = config, rng
-        self._make: Callable[[Scene], Driver] = self._disturbed
+    def __init__(self, config: CollectionConfig) -> None:
+        self._config = config
+        self._make: Callable[[Scene, Generator], Driver] = self._disturbed
         if config.policy is not None:
             torch.set_num_threads(1)
             imagining = config.policy.suffix == ".pt"
             self._make = self._imagining() if imagining else self._rendering()
 
-    def __call__(self, scene: Scene) -> Driver:
-        return self._make(scene)
+    def __call__(self, scene: Scene, rng: Generator) -> Driver:
+        return self._make(scene, rng)
 
-    def _disturbed(self, scene: Scene) -> Driver:
-        calm = self._rng.random() < 0.3
-        return Disturbance(self._rng, 0.0 if calm else self._config.disturbance)
+    def _disturbed(self, scene: Scene, rng: Generator) -> Driver:
+        del scene
+        calm = rng.random() < 0.3
+        return Disturbance(rng, 0.0 if calm else self._config.disturbance)
 
-    def _rendering(self) -> Callable[[Scene], Driver]:
+    def _rendering(self) -> Callable[[Scene, Generator], Driver]:
         assert self._config.policy is not None
         policy = OnnxPolicy(self._config.policy)
-        return lambda _: BundleDriver(policy, self._rng, self._config.expert_share)
+        return lambda _, rng: BundleDriver(policy, rng, self._config.expert_share)
 
-    def _imagining(self) -> Callable[[Scene], Driver]:
+    def _imagining(self) -> Callable[[Scene, Generator], Driver]:
         assert self._config.policy is not None
         assert self._config.language is not None
         policy = policy_from_checkpoint(self._config.policy)
         language = LanguageEncoder(self._config.language)
 
-        def make(scene: Scene) -> Driver:
+        def make(scene: Scene, rng: Generator) -> Driver:
             tokens = language.encode(scene.text)
             with torch.no_grad():
                 slots = policy.language(
                     torch.from_numpy(tokens.features.copy())[None],
                     torch.from_numpy(tokens.mask.copy())[None].float(),
                 )
-            return ImaginingDriver(policy, slots, self._rng, self._config.expert_share)
+            return ImaginingDriver(policy, slots, rng, self._config.expert_share)
 
         return make
-
-
-def save_shard(path: Path, records: Sequence[Record]) -> None:
-    """Write records as one .npz, atomically; rows of all episodes are concatenated."""
-    arrays: dict[str, NDArray[np.generic]] = {}
-    lengths = np.array([len(record.states["state"]) for record in records])
-    offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    for key in records[0].meta:
-        arrays[f"meta/{key}"] = np.stack([record.meta[key] for record in records])
-    arrays["meta/success"] = np.array([record.success for record in records])
-    arrays["meta/text"] = np.array([record.texts for record in records])
-    arrays["states/episode"] = np.repeat(np.arange(len(records)), lengths).astype(np.int32)
-    for key in records[0].states:
-        arrays[f"states/{key}"] = np.concatenate([np.stack(r.states[key]) for r in records])
-    with_images = [(r, o) for r, o in zip(records, offsets, strict=True) if r.images]
-    for key in with_images[0][0].images if with_images else ():
-        arrays[f"images/{key}"] = np.concatenate([np.stack(r.images[key]) for r, _ in with_images])
-    if with_images:
-        arrays["images/row"] = np.concatenate(
-            [np.array(r.images["row"], np.int32) + offset for r, offset in with_images]
-        )
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, **arrays)  # type: ignore[arg-type]
-    partial.rename(path)

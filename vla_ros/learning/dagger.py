@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vla_ros.core.types import FloatArray, Observation
 from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.learning.imagined import imagine_anchor, imagine_points
+from vla_ros.learning.rollouts import positions_of, things
 from vla_ros.policy.configuration import MODALITIES
 from vla_ros.policy.model import Inputs, Policy
 from vla_ros.sim.tabletop import CAMERAS, Tabletop
@@ -81,8 +82,9 @@ class ImaginingDriver:
         if self._share.expert_drives():
             return expert
         scene = table.scene
-        things = [scene.named, scene.target or scene.named]
-        truth = _tensor(np.stack([table.data.body(name).xpos for name in things]))
+        names = things(scene)
+        asked = [names.index(scene.named), names.index(scene.target or scene.named)]
+        truth = _tensor(positions_of(table)[asked])  # as training sees them
         has_target = torch.tensor([float(scene.target is not None)])
         if self._anchor is None:
             self._anchor = imagine_anchor(truth[None], has_target)

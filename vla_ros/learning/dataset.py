@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vla_ros.core.errors import UserError
 from vla_ros.learning.rollouts import KINDS
+from vla_ros.learning.shards import shard_paths
 from vla_ros.learning.texts import Meaning
 from vla_ros.sim.scenes import COLOURS, CONTAINERS, DIRECTIONS, SHAPES, SKILLS
 
@@ -43,8 +44,7 @@ class Demonstrations:
         groups: dict[str, dict[str, list[Array]]] = {"meta": {}, "states": {}, "images": {}}
         episodes = rows = 0
         for directory in (*directories, *eyes_only):
-            paths = sorted(directory.glob("shard-*.npz"))
-            paths = [path for path in paths if ".partial" not in path.name]
+            paths = shard_paths(directory)
             if not paths:
                 raise FileNotFoundError(
                     f"{directory}: holds no shard-*.npz; make some with `vla_ros collect`"
@@ -58,10 +58,7 @@ class Demonstrations:
                     elif name == "images/row":
                         value = value + rows
                     groups[group].setdefault(key, []).append(value)
-                count = len(shard["meta/skill"])
-                imitate = np.full(count, directory not in eyes_only)
-                groups["meta"].setdefault("imitate", []).append(imitate)
-                episodes += count
+                episodes += len(shard["meta/skill"])
                 rows += len(shard["states/episode"])
         return Demonstrations(**{group: _join(values) for group, values in groups.items()})
 
@@ -116,7 +113,8 @@ def _join(parts: dict[str, list[Array]]) -> dict[str, Array]:
 def _read(path: Path, *, eyes_only: bool) -> dict[str, Array]:
     """Return a shard's arrays.
 
-    Shards of before commands were recorded still have images to learn to see from.
+    Shards of before commands were recorded still have images to learn to see from. Those of
+    before stills were marked are all taken for episodes.
 
     Raises:
         UserError: if the shard has no commands and is to be imitated.
@@ -130,4 +128,6 @@ def _read(path: Path, *, eyes_only: bool) -> dict[str, Array]:
                 "with --eyes-only"
             )
         arrays["states/command"] = arrays["states/state"]
+    imitate = arrays.get("meta/imitate", np.full(len(arrays["meta/skill"]), True))
+    arrays["meta/imitate"] = np.logical_and(imitate, not eyes_only)
     return arrays

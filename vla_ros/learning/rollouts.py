@@ -87,7 +87,7 @@ def run_episode(
     """
     environment.reset(scene)
     table = environment.table
-    record = Record(texts=scene.text, meta=meta_of(table))
+    record = Record(texts=scene.text, meta=meta_of(table, imitate=True))
     previous = table.joint_positions
     done_at: float | None = None
     while table.time_s < limit_s:
@@ -127,8 +127,13 @@ def positions_of(table: Tabletop) -> FloatArray:
     return out
 
 
-def meta_of(table: Tabletop) -> dict[str, Value]:
-    """Return what stands on the table and what is asked for, as the shards keep it."""
+def meta_of(table: Tabletop, *, imitate: bool) -> dict[str, Value]:
+    """Return what stands on the table and what is asked for, as the shards keep it.
+
+    Args:
+        table: At the start of the episode.
+        imitate: Whether the chunks that will be kept show what to do.
+    """
     scene = table.scene
     names = things(scene)
     kind = np.full(MAX_THINGS, -1, np.int8)
@@ -147,6 +152,7 @@ def meta_of(table: Tabletop) -> dict[str, Value]:
         "named": np.int8(names.index(scene.named)),
         "target": np.int8(names.index(scene.target) if scene.target else -1),
         "direction": np.int8(list(DIRECTIONS).index(scene.direction) if scene.direction else -1),
+        "imitate": np.bool_(imitate),
         "start": positions_of(table).astype(np.float32),
     }
 

@@ -21,10 +21,13 @@ MOST_DRAWS = 400
 
 
 def take_stills(environment: Environment, scene: Scene, rng: Generator, count: int) -> Record:
-    """Render `count` states of a scene with the arm at random poses above the table."""
+    """Render `count` states of a scene with the arm at random poses above the table.
+
+    They are for the eyes alone: an arm that stands still is nothing to imitate.
+    """
     environment.reset(scene)
     table = environment.table
-    record = Record(texts=scene.text, meta=meta_of(table))
+    record = Record(texts=scene.text, meta=meta_of(table, imitate=False))
     for _ in range(count):
         pose = _draw_pose(table, rng)
         keep_state(record, table, pose, np.tile(pose, (HORIZON, 1)), 0.0)

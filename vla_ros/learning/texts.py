@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vla_ros.core.errors import InstructionRejected
 from vla_ros.engine.language import LanguageEncoder
+from vla_ros.learning.provenance import language_sha256
 from vla_ros.sim.instructions import Instruction, PhrasingBook
 from vla_ros.sim.scenes import (
     COLOURS,
@@ -108,8 +109,9 @@ def all_meanings() -> list[Meaning]:
 def _embed_once(
     language: Path, texts: list[str], cache: Path | None
 ) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.int64]]:
-    """Embed, or read from `cache` if that holds these very texts."""
-    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    """Embed, or read from `cache` if that holds these very texts by this very encoder."""
+    made_of = (*language_sha256(language).values(), *texts)
+    digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()
     if cache is not None and cache.exists():
         with np.load(cache) as data:
             if "digest" in data and str(data["digest"]) == digest:

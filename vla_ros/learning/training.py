@@ -5,87 +5,29 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vla_ros.core.errors import UserError
-from vla_ros.learning.batches import Batcher, ImageBatch, StateBatch
-from vla_ros.learning.checkpoints import read_checkpoint, warm_start
+from vla_ros.learning.batches import Batcher
+from vla_ros.learning.checkpoints import (
+    read_checkpoint,
+    settings_of,
+    starting_weights,
+    warm_start,
+)
 from vla_ros.learning.dataset import Demonstrations
-from vla_ros.learning.imagined import imagine_anchor, imagine_points
-from vla_ros.learning.objectives import SlotClassifier, action_loss, in_view, sighting_loss
+from vla_ros.learning.losses import Losses, Terms
+from vla_ros.learning.normalization import set_statistics
+from vla_ros.learning.objectives import SlotClassifier
 from vla_ros.learning.texts import TextBank
-from vla_ros.policy.configuration import CAMERAS, PolicyConfig
-from vla_ros.policy.model import Inputs, Points, Policy
-
-ORDINARY = (0.5, 99.5)  # percentiles between which a command's lead is no outlier
-TEXTS = 160  # sentences per step that train the reading of sentences by itself
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig:
-    """How to train.
-
-    Attributes:
-        data: Directories of shards.
-        eyes_only: Directories of shards whose images train the eyes alone.
-        output: Where checkpoints and the loss log go.
-        language: Directory of the language encoder.
-        steps: Optimizer steps in all.
-        images: Rendered states per step; 0 trains on bare states alone.
-        sentences_per_image: Sentences about each rendered state.
-        episodes: Episodes that bare states are drawn from per step; 0 trains the eyes alone.
-        states_per_episode: Bare states per drawn episode.
-        sentences: Size of the bank of sentences.
-        learning_rate: At its peak; warm-up, then cosine to a twentieth.
-        average: Decay of the weights' running average, which is what is kept.
-        seed: Of everything.
-        checkpoint_every: Steps between checkpoints.
-        start: Checkpoint to take weights from, for a further round.
-    """
-
-    data: tuple[Path, ...]
-    output: Path
-    language: Path
-    steps: int = 12000
-    images: int = 40
-    sentences_per_image: int = 3
-    episodes: int = 48
-    states_per_episode: int = 8
-    sentences: int = 40000
-    learning_rate: float = 1e-3
-    average: float = 0.998
-    seed: int = 0
-    checkpoint_every: int = 500
-    start: Path | None = None
-    eyes_only: tuple[Path, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            UserError: naming the setting.
-        """
-        for name in (
-            "steps",
-            "sentences_per_image",
-            "states_per_episode",
-            "sentences",
-            "checkpoint_every",
-        ):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        if min(self.images, self.episodes) < 0 or not (self.images or self.episodes):
-            raise UserError(
-                f"images is {self.images} and episodes {self.episodes}; expected 0 or more, and "
-                "one of them above 0"
-            )
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0.0):
-            raise UserError(f"learning_rate is {self.learning_rate}; expected more than 0")
+from vla_ros.learning.training_config import TrainingConfig, require_same_settings
+from vla_ros.policy.configuration import PolicyConfig
+from vla_ros.policy.model import Policy
 
 
 class NonFiniteLoss(RuntimeError):
@@ -96,41 +38,51 @@ class Trainer:
     """Owns the networks, the optimizer and the data of one run."""
 
     def __init__(self, config: TrainingConfig, policy_config: PolicyConfig) -> None:
-        """Load data, build or restore the networks."""
+        """Load data, build or restore the networks.
+
+        Raises:
+            FileNotFoundError: if a folder holds no shard.
+            UserError: if the data lacks what is to be trained, or if the run in `config.output`
+                was begun with other settings; names them.
+        """
         torch.manual_seed(config.seed)
         self.config = config
+        self._settings = config.settings()
+        saved = self._read_saved()
         config.output.mkdir(parents=True, exist_ok=True)
         self.data = Demonstrations.load(config.data, config.eyes_only)
+        _require_data(self.data, config)
         self.bank = TextBank.build(
             config.language, config.sentences, cache=config.output / "sentences.npz"
         )
         self.policy = Policy(policy_config)
         # a quarter faster on CPUs
         self.policy.vision.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.classifier = SlotClassifier(policy_config.width)
-        self.networks = nn.ModuleDict({"policy": self.policy, "classifier": self.classifier})
+        classifier = SlotClassifier(policy_config.width)
+        self.networks = nn.ModuleDict({"policy": self.policy, "classifier": classifier})
         self.step = 0
         self.fresh: list[str] = []
-        self._set_statistics()
-        if config.start is not None:
-            self.fresh = warm_start(self.networks, read_checkpoint(config.start)["average"])
-        self.average = {k: v.clone() for k, v in self.networks.state_dict().items()}
+        self._rng = np.random.default_rng((config.seed, 0))
         self.optimizer = torch.optim.AdamW(
             self.networks.parameters(),
             lr=config.learning_rate,
             weight_decay=0.01,
             betas=(0.9, 0.98),
         )
-        if self.checkpoint_path.exists():
-            self._restore()
-        self.batcher = Batcher(
-            self.data, self.bank, np.random.default_rng((config.seed, self.step))
-        )
+        self._begin(saved)
+        batcher = Batcher(self.data, self.bank, self._rng)
+        self._losses = Losses(config, self.policy, classifier, batcher)
 
     @property
     def checkpoint_path(self) -> Path:
         """Where the run's last state is kept."""
         return self.config.output / "checkpoint.pt"
+
+    @property
+    def precision(self) -> str:
+        """In which precision images are seen, and why; all else is float32."""
+        why = self._losses.why_float32
+        return f"float32, since {why}" if why else "bfloat16"
 
     def run(self) -> Iterator[dict[str, float]]:
         """Train to the end; yield the losses of every step, after it is logged and saved."""
@@ -156,15 +108,7 @@ class Trainer:
             [value * weight for value, weight in terms.values() if weight > 0]
         ).sum()
         if not bool(torch.isfinite(total)):
-            bad = ", ".join(f"{key}={float(v.detach()):.3g}" for key, (v, _) in terms.items())
-            raise NonFiniteLoss(
-                f"step {self.step}: the loss is not finite ({bad}); "
-                + (
-                    f"the last good checkpoint is {self.checkpoint_path}"
-                    if self.checkpoint_path.exists()
-                    else "there is no checkpoint yet"
-                )
-            )
+            raise self._not_finite(terms)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
@@ -173,120 +117,17 @@ class Trainer:
         self._update_average()
         return {key: float(value.detach()) for key, (value, _) in terms.items()}
 
-    def _losses(self) -> dict[str, tuple[Tensor, float]]:
-        """Every term with its weight."""
-        config = self.config
-        terms: dict[str, tuple[Tensor, float]] = {}
-        text = self.batcher.texts(TEXTS)
-        loss, accuracy = self.classifier.loss(
-            self.policy.language(text.tokens, text.mask), text.labels
-        )
-        terms["text"], terms["text_accuracy"] = (loss, 0.2), (accuracy, 0.0)
-        if config.episodes:
-            terms.update(self._state_losses())
-        if config.images:
-            terms.update(
-                self._image_losses(self.batcher.images(config.images, config.sentences_per_image))
-            )
-        return terms
-
-    def _state_losses(self) -> dict[str, tuple[Tensor, float]]:
-        batch = self.batcher.states(self.config.episodes, self.config.states_per_episode)
-        slots = self.policy.language(batch.text.tokens, batch.text.mask)
-        slots = slots.repeat_interleave(batch.repeat, 0)
-        points = imagine_points(
-            self.policy, batch.state, batch.item, batch.target, batch.has_target
-        )
-        imitation, progress = self._act(batch, slots, points)
-        return {"state_action": (imitation, 1.0), "state_progress": (progress, 0.2)}
-
-    def _act(
-        self, batch: StateBatch, slots: Tensor, points: dict[str, Points]
-    ) -> tuple[Tensor, Tensor]:
-        inputs = self._inputs(batch)
-        action = self.policy.act(inputs, slots, points)
-        return action_loss(
-            action, batch.chunk, batch.progress, self.policy.head.scale, batch.imitate
-        )
-
-    def _inputs(self, batch: StateBatch, images: ImageBatch | None = None) -> Inputs:
-        nothing = torch.zeros(0)
-        return Inputs(
-            rgb=images.rgb if images else (nothing, nothing),
-            depth=images.depth if images else (nothing, nothing),
-            imu=batch.imu,
-            state=batch.state,
-            language=nothing,
-            language_mask=nothing,
-            anchor=imagine_anchor(batch.start, batch.has_target),
-            present=batch.present,
-        )
-
-    def _image_losses(self, batch: ImageBatch) -> dict[str, tuple[Tensor, float]]:
-        count, per_image = len(batch.things), batch.per_image
-        slots = self.policy.language(batch.queries.tokens, batch.queries.mask)
-        slots = slots.view(count, per_image, *slots.shape[1:])  # (B, Q, 4, W)
-        queries = slots[:, :, 1:3].flatten(1, 2)  # (B, 2Q, W)
-        inputs = self._inputs(batch.state, batch)
-        things, exists = batch.things.flatten(1, 2), batch.exists.flatten(1, 2)
-        slack = batch.slack.flatten(1, 2)
-        _, _, tcp = self.policy.kinematics(batch.state.state[:, : self.policy.config.n_joints])
-        terms: dict[str, tuple[Tensor, float]] = {}
-        own = {}
-        for index, name in enumerate(CAMERAS):
-            wanted, truth, there, room = queries, things, exists, slack
-            if name == "front":
-                grip = self.policy.gripper_query.expand(count, 1, -1)
-                wanted = torch.cat([queries, grip], 1)
-                truth = torch.cat([things, tcp[:, None]], 1)
-                there = torch.cat([exists, torch.ones(count, 1)], 1)
-                room = torch.cat([slack, torch.full((count, 1), 0.05)], 1)
-            with torch.autocast("cpu", torch.bfloat16):
-                sighting = self.policy.see(inputs, index, wanted)
-            camera, pose = self.policy.config.cameras[name], batch.pose[index]
-            local = (truth - pose[:, None, :3, 3]) @ pose[:, :3, :3]
-            local = torch.where(there[..., None] > 0, local, torch.ones_like(local))
-            visible = in_view(camera, local, batch.depth[index], room) * there
-            sighting = type(sighting)(*(value.float() for value in sighting))
-            attention, location = sighting_loss(sighting, camera, local, visible)
-            terms[f"attention_{name}"] = (attention, 0.5)
-            terms[f"location_{name}"] = (location, 0.3)
-            keep = [0, 1, -1] if name == "front" else [0, 1]
-            own[name] = type(sighting)(*(value[:, keep] for value in sighting))
-        if not (self.config.episodes and batch.state.imitate.any()):
-            return terms
-        points = self.policy.to_base(own, inputs)
-        imitation, progress = self._act(batch.state, slots[:, 0], points)
-        terms["image_action"], terms["image_progress"] = (imitation, 0.5), (progress, 0.1)
-        return terms
+    def _not_finite(self, terms: Terms) -> NonFiniteLoss:
+        bad = ", ".join(f"{key}={float(value.detach()):.3g}" for key, (value, _) in terms.items())
+        last = "there is no checkpoint yet"
+        if self.checkpoint_path.exists():
+            last = f"the last good checkpoint is {self.checkpoint_path}"
+        return NonFiniteLoss(f"step {self.step}: the loss is not finite ({bad}); {last}")
 
     def _rate(self) -> float:
         warm = min(1.0, (self.step + 1) / 200)
         done = self.step / self.config.steps
         return warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
-
-    def _set_statistics(self) -> None:
-        """Take normalization statistics from the demonstrations."""
-        imitated = self.data.meta["imitate"][self.data.states["episode"]]
-        states = {
-            key: self.data.states[key][imitated]
-            for key in ("state", "velocity", "command", "imu", "chunk")
-        }
-        lead = states["command"] - states["state"]
-        lead = np.clip(lead, *np.percentile(lead, ORDINARY, axis=0))  # an arm that is blocked
-        joint = np.concatenate([states["state"], states["velocity"], lead], 1)
-        imu = states["imu"][:: max(1, len(joint) // 20000)].reshape(-1, 6)
-        chunk, command = (np.asarray(states[key], np.float32) for key in ("chunk", "command"))
-        moves = chunk - command[:, None, :]
-        policy = self.policy
-        for buffer, values in (
-            (policy.state_mean, joint.mean(0)),
-            (policy.state_std, joint.std(0) + 1e-3),
-            (policy.imu_mean, imu.mean(0)),
-            (policy.imu_std, imu.std(0) + 1e-3),
-            (policy.head.scale, moves.std(0) + 1e-3),
-        ):
-            buffer.copy_(torch.from_numpy(np.asarray(values, np.float32)))
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -298,22 +139,65 @@ class Trainer:
                 self.average[key].copy_(value)
 
     def save(self) -> None:
-        """Write the checkpoint that a later run resumes from."""
+        """Write the checkpoint that a later run resumes from; plain data and tensors alone."""
         state = {
             "step": self.step,
             "networks": self.networks.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
             "policy": self.policy.config.to_dict(),
-            "training": json.dumps(asdict(self.config), default=str),
+            "training": json.dumps(self._settings),
+            "torch_random": torch.get_rng_state(),
+            "numpy_random": json.dumps(self._rng.bit_generator.state),
         }
         partial = self.checkpoint_path.with_suffix(".partial")
         torch.save(state, partial)
         partial.rename(self.checkpoint_path)
 
-    def _restore(self) -> None:
-        state = read_checkpoint(self.checkpoint_path)
-        self.networks.load_state_dict(state["networks"])
-        self.average = state["average"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+    def _read_saved(self) -> dict[str, Any] | None:
+        """Return the checkpoint to go on from, if there is one and it fits the settings."""
+        if not self.checkpoint_path.exists():
+            return None
+        saved = read_checkpoint(self.checkpoint_path)
+        require_same_settings(settings_of(saved), self._settings, self.checkpoint_path)
+        return saved
+
+    def _begin(self, saved: dict[str, Any] | None) -> None:
+        """Go on from a checkpoint; else begin with an earlier run's weights, or anew."""
+        if saved is not None:
+            self._restore(saved)
+            return
+        set_statistics(self.policy, self.data)
+        if self.config.start is not None:
+            self.fresh = warm_start(self.networks, starting_weights(self.config.start))
+        self.average = {k: v.clone() for k, v in self.networks.state_dict().items()}
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.networks.load_state_dict(saved["networks"])
+        self.average = saved["average"]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step = saved["step"]
+        if "torch_random" not in saved:  # of before generators were kept
+            self._rng = np.random.default_rng((self.config.seed, self.step))
+            return
+        torch.set_rng_state(saved["torch_random"])
+        self._rng.bit_generator.state = json.loads(saved["numpy_random"])
+
+
+def _require_data(data: Demonstrations, config: TrainingConfig) -> None:
+    """Refuse data that lacks what is to be trained.
+
+    Raises:
+        UserError: saying what to do.
+    """
+    folders = ", ".join(str(folder) for folder in (*config.data, *config.eyes_only))
+    if config.images and "row" not in data.images:
+        raise UserError(
+            f"images is {config.images}, but no state in {folders} is rendered; give --images 0 "
+            "to train the hand alone, or a folder collected with --image-share above 0"
+        )
+    if not data.meta["imitate"].any():
+        raise UserError(
+            f"{', '.join(str(folder) for folder in config.data)}: hold nothing to imitate, and "
+            "stills train the eyes alone; give a --data folder of played episodes as well"
+        )

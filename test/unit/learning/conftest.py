@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from vla_ros.learning.collection import CollectionConfig, collect
 from vla_ros.learning.texts import TextBank
-from vla_ros.learning.training import TrainingConfig
+from vla_ros.learning.training_config import TrainingConfig
 
 #: Sentences per meaning have a lower bound, so this is the smallest bank.
 SENTENCES = 100
@@ -31,6 +32,18 @@ def sentences(tmp_path_factory: pytest.TempPathFactory, language_files: Path) ->
     cache = tmp_path_factory.mktemp("sentences") / "sentences.npz"
     TextBank.build(language_files, SENTENCES, cache=cache)
     return cache
+
+
+@pytest.fixture
+def other_language(language_files: Path, tmp_path: Path) -> Path:
+    """A language encoder that computes the same, but is another file."""
+    folder = tmp_path / "other-language"
+    folder.mkdir()
+    (folder / "language.onnx").symlink_to(language_files / "language.onnx")
+    shutil.copy(language_files / "tokenizer.json", folder)
+    with (folder / "tokenizer.json").open("a") as file:
+        file.write("\n")
+    return folder
 
 
 @pytest.fixture

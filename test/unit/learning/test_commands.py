@@ -7,16 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from vla_ros.cli.app import main
+from vla_ros.cli.export import describe_training
 from vla_ros.contract import load_contract
 from vla_ros.engine.onnx_policy import OnnxPolicy
-from vla_ros.learning.checkpoints import read_checkpoint
+from vla_ros.learning.checkpoints import read_checkpoint, require_language
 from vla_ros.learning.loss_plot import plot_losses, read_losses
-from vla_ros.learning.training import TrainingConfig
+from vla_ros.learning.recipes import tabletop_small
+from vla_ros.learning.training import Trainer
+from vla_ros.learning.training_config import TrainingConfig
 from vla_ros.policy.bundle import Bundle
 from vla_ros.testing.waiting import wait_for
 
@@ -61,6 +66,48 @@ def test_train_writes_a_checkpoint_a_log_and_a_plot_that_export_makes_a_bundle_o
     OnnxPolicy(output, load_contract("tabletop_sim")).start("lift the red cube")
 
 
+def test_a_bundle_tells_its_round_and_the_one_before(
+    config: TrainingConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = replace(config, images=0, steps=1)
+    first = Trainer(bare, tabletop_small())
+    first.save()
+    further = replace(bare, output=tmp_path / "further", start=first.checkpoint_path)
+    further.output.mkdir()
+    (further.output / "sentences.npz").hardlink_to(config.output / "sentences.npz")
+    second = Trainer(further, tabletop_small())
+    second.save()
+    before, after = (describe_training(t.checkpoint_path) for t in (first, second))
+    assert before["start"] is None
+    assert before["start_sha256"] is None
+    assert after["start"] == "run/checkpoint.pt"
+    assert after["start_sha256"] == before["checkpoint_sha256"]
+    assert str(tmp_path) not in json.dumps(after)
+    assert "language.onnx" not in after, "the bundle's files have the hash"
+
+
+def test_a_bundle_is_not_made_with_another_encoder_than_it_was_trained_with(
+    config: TrainingConfig,
+    other_language: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trainer = Trainer(replace(config, images=0), tabletop_small())
+    trainer.save()
+    export = ("export", trainer.checkpoint_path, tmp_path / "x", "--language", other_language)
+    assert run_command(*export) == 2
+    shown = capsys.readouterr().err
+    assert f"{other_language}: is not the language encoder that {trainer.checkpoint_path}" in shown
+    assert "tokenizer.json is " in shown
+    assert not (tmp_path / "x").exists()
+
+    state = read_checkpoint(trainer.checkpoint_path)
+    settings = json.loads(state["training"])
+    del settings["language.onnx"], settings["tokenizer.json"]
+    torch.save(state | {"training": json.dumps(settings)}, trainer.checkpoint_path)
+    require_language(trainer.checkpoint_path, other_language)  # of before it was kept
+
+
 def test_ctrl_c_saves_a_checkpoint_first(config: TrainingConfig) -> None:
     arguments = [sys.executable, "-m", "vla_ros.cli.app", *training_arguments(config, 100_000)]
     log = config.output / "losses.jsonl"
@@ -88,6 +135,8 @@ def test_collect_makes_demonstrations_and_tells_what_is_there(
     assert "1 episodes more" in capsys.readouterr().out
     assert run_command(*arguments) == 0
     assert "already holds 1 of 1 episodes" in capsys.readouterr().err
+    assert run_command(*arguments, "--disturbance", 0.5) == 2
+    assert "disturbance is 0.5, was 1.0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -99,7 +148,7 @@ def test_collect_makes_demonstrations_and_tells_what_is_there(
         (("train", "--data", "nowhere", "--output", "{out}"), "nowhere: holds no shard"),
         (
             ("train", "--data", "x", "--output", "{out}", "--start", "nowhere.pt"),
-            "nowhere.pt: no such checkpoint",
+            "nowhere.pt: no such file; --start takes a checkpoint.pt",
         ),
         (
             ("train", "--data", "x", "--output", "{out}", "--language", "{out}"),

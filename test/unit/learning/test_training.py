@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from vla_ros.core.errors import UserError
 from vla_ros.learning.checkpoints import (
@@ -18,9 +21,32 @@ from vla_ros.learning.checkpoints import (
     read_checkpoint,
     warm_start,
 )
+from vla_ros.learning.collection import CollectionConfig, collect
 from vla_ros.learning.dataset import Demonstrations
+from vla_ros.learning.precision import gradient_error
 from vla_ros.learning.recipes import tabletop_small
-from vla_ros.learning.training import NonFiniteLoss, Trainer, TrainingConfig
+from vla_ros.learning.training import NonFiniteLoss, Trainer
+from vla_ros.learning.training_config import TrainingConfig
+from vla_ros.policy.vision import Sighting
+
+
+def beside(config: TrainingConfig, name: str) -> TrainingConfig:
+    """The same run in a folder of its own, with the sentences that are embedded already."""
+    other = replace(config, output=config.output.with_name(name))
+    other.output.mkdir()
+    (other.output / "sentences.npz").hardlink_to(config.output / "sentences.npz")
+    return other
+
+
+def without(config: TrainingConfig, *prefixes: str, name: str) -> Path:
+    """A folder of the demonstrations that lacks the arrays whose names begin so."""
+    folder = config.output.with_name(name)
+    folder.mkdir()
+    for path in config.data[0].glob("shard-*.npz"):
+        with np.load(path) as shard:
+            kept = {key: shard[key] for key in shard.files if not key.startswith(prefixes)}
+        np.savez(folder / path.name, **kept)
+    return folder
 
 
 def train(config: TrainingConfig) -> Trainer:
@@ -39,6 +65,59 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(config: TrainingConfig) -> No
     assert len(list(trainer.run())) == 2
     assert read_checkpoint(config.output / "checkpoint.pt")["step"] == 3
     assert list(Trainer(config, tabletop_small()).run()) == [], "it is finished"
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(config: TrainingConfig) -> None:
+    through = train(beside(config, "through"))
+    next(Trainer(config, tabletop_small()).run())
+    torch.rand(7)
+    resumed = Trainer(config, tabletop_small())
+    assert resumed.step == 1
+    assert len(list(resumed.run())) == 2
+    for key, value in through.networks.state_dict().items():
+        assert value.equal(resumed.networks.state_dict()[key]), key
+    for key, value in through.average.items():
+        assert value.equal(resumed.average[key]), key
+
+
+def test_a_run_goes_on_with_other_settings_only_where_they_may_change(
+    config: TrainingConfig, other_language: Path
+) -> None:
+    train(config)
+    other = replace(
+        config,
+        data=(Path("elsewhere"),),
+        learning_rate=2e-3,
+        seed=1,
+        start=config.output / "checkpoint.pt",
+        language=other_language,
+    )
+    with pytest.raises(UserError, match=r"checkpoint\.pt: was trained with other") as refusal:
+        Trainer(other, tabletop_small())
+    for difference in (
+        f"data is elsewhere, was {config.data[0]}",
+        "learning_rate is 0.002, was 0.001",
+        "seed is 1, was 0",
+        f"start is {other.start}, was none",
+        "tokenizer.json is ",
+        "another --output",
+    ):
+        assert difference in str(refusal.value)
+    assert "language.onnx" not in str(refusal.value)
+    longer = replace(config, steps=4, checkpoint_every=2)
+    assert len(list(Trainer(longer, tabletop_small()).run())) == 1
+
+
+def test_a_checkpoint_of_before_all_this_was_kept_goes_on(config: TrainingConfig) -> None:
+    path = train(config).checkpoint_path
+    old = read_checkpoint(path)
+    settings = json.loads(old["training"])
+    old["training"] = json.dumps(
+        {key: settings[key] for key in settings if "sha256" not in key and "." not in key}
+    )
+    del old["torch_random"], old["numpy_random"]
+    torch.save(old, path)
+    assert len(list(Trainer(replace(config, steps=4), tabletop_small()).run())) == 1
 
 
 def test_resuming_restores_weights_average_and_optimizer(config: TrainingConfig) -> None:
@@ -63,9 +142,7 @@ def test_every_part_is_trained_and_every_loss_is_finite(config: TrainingConfig) 
 
 
 def test_a_seed_gives_the_same_losses(config: TrainingConfig) -> None:
-    other = replace(config, output=config.output.with_name("other"))
-    other.output.mkdir()
-    (other.output / "sentences.npz").hardlink_to(config.output / "sentences.npz")
+    other = beside(config, "other")
     first, second = (list(Trainer(c, tabletop_small()).run()) for c in (config, other))
     for one, two in zip(first, second, strict=True):
         assert one == pytest.approx(two, rel=1e-3)
@@ -94,15 +171,38 @@ def test_a_checkpoint_becomes_a_policy(config: TrainingConfig) -> None:
 
 def test_a_further_round_starts_from_another_runs_average(config: TrainingConfig) -> None:
     first = train(config)
-    further = replace(
-        config, output=config.output.with_name("further"), start=first.checkpoint_path
-    )
-    further.output.mkdir()
-    (further.output / "sentences.npz").hardlink_to(config.output / "sentences.npz")
+    further = replace(beside(config, "further"), start=first.checkpoint_path)
     trainer = Trainer(further, tabletop_small())
     assert trainer.step == 0
     for key, value in trainer.networks.state_dict().items():
         torch.testing.assert_close(value, first.average[key])
+    trainer.save()
+    parent = json.loads(read_checkpoint(trainer.checkpoint_path)["training"])["start_sha256"]
+    assert parent == hashlib.sha256(first.checkpoint_path.read_bytes()).hexdigest()
+
+    assert len(list(Trainer(replace(config, steps=4), tabletop_small()).run())) == 1
+    with pytest.raises(UserError, match=rf"start_sha256 is \w{{12}}…, was {parent[:12]}…"):
+        Trainer(further, tabletop_small())
+
+
+def test_a_further_round_starts_from_a_bundle(
+    config: TrainingConfig, untrained_bundle: Path
+) -> None:
+    trainer = Trainer(replace(config, start=untrained_bundle), tabletop_small())
+    weights = load_file(untrained_bundle / "policy.safetensors")
+    for key, value in trainer.policy.state_dict().items():
+        torch.testing.assert_close(value, weights[key])
+    assert trainer.fresh
+    assert all(name.startswith("classifier.") for name in trainer.fresh)
+
+
+def test_a_start_that_is_neither_checkpoint_nor_bundle_is_refused(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"none.pt: no such file; --start takes a checkpoint"):
+        replace(config, start=tmp_path / "none.pt")
+    with pytest.raises(UserError, match=r"bundle.json: is missing; name a bundle directory"):
+        Trainer(replace(config, start=tmp_path), tabletop_small())
 
 
 def test_weights_of_another_shape_start_anew_and_the_statistics_with_them(
@@ -121,14 +221,9 @@ def test_weights_of_another_shape_start_anew_and_the_statistics_with_them(
 
 
 def test_demonstrations_without_commands_train_the_eyes_alone(
-    config: TrainingConfig, tmp_path: Path
+    config: TrainingConfig,
 ) -> None:
-    old = tmp_path / "old"
-    old.mkdir()
-    for path in config.data[0].glob("shard-*.npz"):
-        with np.load(path) as shard:
-            kept = {key: shard[key] for key in shard.files if key != "states/command"}
-        np.savez(old / path.name, **kept)
+    old = without(config, "states/command", name="old")
     with pytest.raises(UserError, match=r"collected without commands.*--eyes-only"):
         Demonstrations.load((old,))
     assert not Demonstrations.load(config.data, (old,)).meta["imitate"].all()
@@ -155,3 +250,63 @@ def test_the_log_can_be_read_back(config: TrainingConfig) -> None:
 def test_a_folder_without_demonstrations_is_named(config: TrainingConfig, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no shard-\*\.npz; make some with"):
         Trainer(replace(config, data=(tmp_path,)), tabletop_small())
+
+
+def test_data_without_rendered_states_trains_the_hand_alone(config: TrainingConfig) -> None:
+    bare = replace(config, data=(without(config, "images/", name="bare"),))
+    with pytest.raises(UserError, match=r"images is 2, but no state in .*bare is rendered; .*0 "):
+        Trainer(bare, tabletop_small())
+    assert set(train(replace(bare, images=0)).run()) == set()
+
+
+def test_stills_alone_are_refused_as_nothing_to_imitate(
+    config: TrainingConfig, tmp_path: Path
+) -> None:
+    stills = CollectionConfig(directory=tmp_path / "stills", episodes=1, stills=1)
+    assert list(collect(stills, workers=1)) == [(1, 0)]
+    with pytest.raises(UserError, match="stills: hold nothing to imitate"):
+        Trainer(replace(config, data=(stills.directory,)), tabletop_small())
+    trainer = Trainer(replace(config, data=(*config.data, stills.directory)), tabletop_small())
+    with_stills = trainer.policy.state_mean.clone()
+    alone = Trainer(config, tabletop_small()).policy.state_mean
+    torch.testing.assert_close(with_stills, alone, msg="stills are no motion")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "error", "precision"),
+    [
+        ({"avx512_f": True, "avx512_bf16": False}, 0.004, "float32, since this CPU has no "),
+        ({"avx512_bf16": True}, 1.3, "float32, since gradients in bfloat16 are wrong by 1.3 "),
+        ({"avx512_bf16": True}, math.nan, "float32, since gradients in bfloat16 are wrong by nan"),
+        ({"amx_bf16": True}, 0.004, "bfloat16"),
+        ({"neon": True, "bf16": True}, 0.004, "bfloat16"),
+    ],
+)
+def test_images_are_seen_in_bfloat16_only_where_the_cpu_has_it_and_it_is_right(
+    config: TrainingConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capabilities: dict[str, bool],
+    error: float,
+    precision: str,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr("vla_ros.learning.precision.gradient_error", lambda: error)
+    trainer = Trainer(config, tabletop_small())
+    assert trainer.precision.startswith(precision)
+    seen: set[torch.dtype] = set()
+    see = trainer.policy.see
+
+    def keep_type(*args: Any) -> Sighting:
+        sighting = see(*args)
+        seen.add(sighting.point.dtype)
+        return sighting
+
+    monkeypatch.setattr(trainer.policy, "see", keep_type)
+    assert all(math.isfinite(value) for value in next(trainer.run()).values())
+    assert (torch.bfloat16 in seen) == (precision == "bfloat16")
+
+
+def test_gradients_are_measured_without_a_draw_from_the_runs_generator() -> None:
+    before = torch.get_rng_state()
+    assert gradient_error() > 0.0 or math.isnan(gradient_error())
+    assert torch.get_rng_state().equal(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -76,3 +77,10 @@ def test_core_and_safety_import_with_numpy_alone() -> None:
 @pytest.mark.ros
 def test_what_runs_imports_without_the_training_packages() -> None:
     assert import_with_blocked(WITHOUT_TRAINING, TRAINING_PACKAGES).endswith("done\n")
+
+
+@pytest.mark.parametrize("first", ["vla_ros.learning.inverse_kinematics", "vla_ros.sim.tabletop"])
+def test_whatever_is_imported_first_an_image_can_be_rendered(first: str) -> None:
+    draw = f"import {first}, mujoco; mujoco.GLContext(8, 8).make_current()"
+    variables = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
+    subprocess.run([sys.executable, "-c", draw], check=True, env=variables)
