@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vla_ros.bringup.graph import NodeDescription, Options, RestartPolicy, Value, describe
+from vla_ros.bringup.graph import NodeDescription, Value, describe
+from vla_ros.bringup.options import Options
+from vla_ros.bringup.restarts import FailureCount, RestartPolicy
 from vla_ros.bringup.supervisor import Supervisor, child_environment
 from vla_ros.contract import find_contract
 from vla_ros.core.errors import UserError
@@ -63,6 +66,39 @@ def test_parameters_keep_their_types_on_the_command_line() -> None:
     assert {key: yaml.safe_load(text) for key, text in pairs} == values
 
 
+def test_the_safety_options_reach_the_nodes_that_they_are_for() -> None:
+    for kind in ("sim", "robot"):
+        usual = {node.name: node.parameters for node in describe(kind, Options())}
+        assert usual["gate"]["start_stopped"] is False
+        assert usual["planner"]["second_goal"] == "reject"
+        options = Options(start_stopped=True, second_goal="preempt")
+        chosen = {node.name: node.parameters for node in describe(kind, options)}
+        assert chosen["gate"]["start_stopped"] is True
+        assert chosen["planner"]["second_goal"] == "preempt"
+
+
+def test_a_home_directory_is_understood_in_the_paths_of_contract_and_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copy(find_contract("so101"), tmp_path / "mine.yaml")
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "bundle.json").touch()
+    options = Options(robot="~/mine.yaml", policy="~/bundle")
+    parameters = {node.name: node.parameters for node in describe("robot", options)}
+    assert parameters["gate"]["contract"] == str(tmp_path / "mine.yaml")
+    assert parameters["policy"]["bundle"] == str(tmp_path / "bundle")
+
+
+def test_a_relative_contract_is_the_same_file_for_every_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(find_contract("so101"), tmp_path / "mine.yaml")
+    monkeypatch.chdir(tmp_path)
+    nodes = describe("robot", Options(robot="mine.yaml"))
+    assert {node.parameters["contract"] for node in nodes} == {str(tmp_path / "mine.yaml")}
+
+
 def test_a_folder_without_a_bundle_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is no policy bundle"):
         describe("sim", Options(policy=str(tmp_path)))
@@ -103,6 +139,18 @@ def test_advice_about_large_frames_names_cause_and_cure() -> None:
     assert "frames of 0.92 MB overflow the 0.5 MB shared-memory segment" in advice
     assert f"{PROFILE_VARIABLE}=" in advice
     assert large_frame_advice(128 * 128 * 3) == ""
+
+
+def test_failures_count_in_a_row_and_a_node_that_ran_long_enough_starts_anew() -> None:
+    now_s = 0.0
+    count = FailureCount(RestartPolicy(forgive_s=20.0), clock=lambda: now_s)
+    counted = []
+    for lived_s in (1.0, 19.0, 20.0, 20.1, 1.0):
+        count.begin()
+        now_s += lived_s
+        counted.append(count.fail())
+        now_s += 100.0  # how long it is down does not count
+    assert counted == [1, 2, 3, 1, 2]
 
 
 class Crasher(NodeDescription):
@@ -166,6 +214,32 @@ def test_when_the_supervisor_is_killed_its_nodes_end_too() -> None:
     graph.signal(signal.SIGKILL)
     graph.wait()
     wait_for(lambda: not any(map(alive, nodes)), "the nodes to end")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--sensor-reliability", "foo"),
+            "error: sensor_reliability: expected best_effort or reliable, got 'foo'",
+        ),
+        (("--second-goal", "both"), "error: second_goal: expected reject or preempt, got 'both'"),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_refused_before_anything_starts(
+    arguments: tuple[str, ...], message: str
+) -> None:
+    graph = GraphProcess("sim", *arguments)
+    assert graph.wait(30.0) == 2
+    assert graph.lines == [message]
+
+
+def test_a_scene_that_does_not_exist_ends_the_graph_with_one_clear_message() -> None:
+    graph = GraphProcess("sim", "--backend", "swaying", "--skill", "juggle")
+    assert graph.wait(60.0) == 78
+    assert "/vla/sim: skill 'juggle' does not exist; choose one of reach, push" in graph.output
+    assert "starts again" not in graph.output
+    assert "Traceback" not in graph.output
 
 
 def test_an_unknown_robot_ends_the_graph_with_one_clear_message() -> None:

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import yaml
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from sensor_msgs.msg import Image
 from vla_ros_interfaces.msg import GateStatus
 
+from vla_ros.contract import find_contract
+from vla_ros.ros.qos import sensor_qos
 from vla_ros.testing.listener import Listener
 from vla_ros.testing.node_process import NodeProcess
 from vla_ros.testing.topic_robot import TopicRobot
@@ -111,3 +116,43 @@ def test_a_missing_parameter_is_named_with_the_way_to_give_it(start_node: StartN
     assert process.wait() == 78
     assert "parameter 'bundle' is required" in process.output
     assert "-p bundle:=..." in process.output
+
+
+@pytest.mark.parametrize(
+    ("node", "parameters", "message"),
+    [
+        ("sim", {"split": "foo"}, "/vla/sim: split 'foo' does not exist; choose one of train,"),
+        (
+            "sim",
+            {"contract": "so101"},
+            "observation.images.front.width: the simulator gives 128, the contract says 640",
+        ),
+        (
+            "policy",
+            {"backend": "swaying", "bundle": "", "sensor_reliability": "foo"},
+            "sensor_reliability: expected one of best_effort, reliable, got 'foo'",
+        ),
+    ],
+)
+def test_a_value_that_a_node_refuses_ends_it_with_one_line_that_says_what_exists(
+    node: str, parameters: dict[str, str], message: str, start_node: StartNode
+) -> None:
+    process = start_node(node, **parameters)
+    assert process.wait(30.0) == 78
+    assert message in process.output
+    assert "Traceback" not in process.output
+
+
+def test_the_simulator_leaves_out_the_sensors_that_the_contract_does_not_have(
+    start_node: StartNode, listener: Listener, tmp_path: Path
+) -> None:
+    content = yaml.safe_load(find_contract("tabletop_sim").read_text())
+    for feature in ("observation.imu", "observation.images.wrist"):
+        del content["observations"][feature]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    start_node("sim", contract=str(tmp_path / "mine.yaml")).wait_active()
+    listener.listen(Image, "/camera/wrist/depth", sensor_qos())
+    wait_for(lambda: listener.last("/camera/wrist/depth"), "a depth image")
+    topics = dict(listener.node.get_topic_names_and_types())
+    assert {"/joint_states", "/camera/wrist/camera_info"} <= topics.keys()
+    assert not {"/imu", "/camera/wrist/image_raw"} & topics.keys()

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vla_ros.bringup.options import Options
+from vla_ros.bringup.restarts import RestartPolicy
 from vla_ros.contract import load_contract
 from vla_ros.core.conventions import NAMESPACE
 from vla_ros.core.errors import UserError
@@ -21,42 +23,10 @@ DEFAULT_POLICY = "models/tabletop-small"
 #: Numerical libraries get one thread: the processes share few cores and each does small sums.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
+#: Where ROS 2 looks for other nodes; without a setting it multicasts on the network.
+DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+
 Value = str | int | float | bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What a user may choose about a graph; launch arguments are made from these fields."""
-
-    robot: str = field(default="", metadata={"help": "robot contract: a name or a YAML file"})
-    policy: str = field(default="", metadata={"help": "directory of the policy bundle"})
-    backend: str = field(default="onnxruntime", metadata={"help": "engine that runs the bundle"})
-    threads: int = field(default=1, metadata={"help": "threads of one inference"})
-    seed: int = field(default=0, metadata={"help": "seed of the first simulated scene"})
-    split: str = field(default="seeds", metadata={"help": "split of the first simulated scene"})
-    skill: str = field(default="", metadata={"help": "skill of the first simulated scene"})
-    sensor_reliability: str = field(
-        default="best_effort", metadata={"help": "of the sensor topics: best_effort or reliable"}
-    )
-    allow_differences: bool = field(
-        default=False, metadata={"help": "run a bundle that was made for another contract"}
-    )
-    use_sim_time: bool = field(
-        default=False, metadata={"help": "follow /clock and not the wall clock"}
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestartPolicy:
-    """What happens when a node ends by itself.
-
-    A node that has run for `forgive_s` [s] starts with a clean record. The n-th restart in a row
-    waits `delay_s` x 2^(n-1) [s], and after `limit` of them the graph gives up.
-    """
-
-    delay_s: float = 0.2
-    limit: int = 6
-    forgive_s: float = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +59,11 @@ class NodeDescription:
         return line
 
 
+def default_environment(base: Mapping[str, str]) -> dict[str, str]:
+    """Return what every node needs in its environment and `base` does not say already."""
+    return {} if DISCOVERY in base else {DISCOVERY: "LOCALHOST"}
+
+
 def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
     """Return the graph `sim` (with the simulator) or `robot` (hardware), in starting order.
 
@@ -97,7 +72,7 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
     """
     if kind not in KINDS:
         raise UserError(f"graph: expected one of {', '.join(KINDS)}, got '{kind}'")
-    robot = options.robot or DEFAULT_ROBOT[kind]
+    robot = _absolute(options.robot) or DEFAULT_ROBOT[kind]
     if kind == "robot" and options.backend == TRIAL_BACKEND:
         raise UserError(f"backend: '{TRIAL_BACKEND}' sways the arm and is for simulation only")
     load_contract(robot)  # an error in it is said once, and not by every node
@@ -110,6 +85,8 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
         "allow_differences": options.allow_differences,
         "sensor_reliability": options.sensor_reliability,
     }
+    safety: dict[str, Value] = {"start_stopped": options.start_stopped}
+    goals: dict[str, Value] = {"bundle": bundle, "second_goal": options.second_goal}
     scene: dict[str, Value] = {
         "seed": options.seed,
         "split": options.split,
@@ -118,9 +95,9 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
     }
     renderer = {**ONE_THREAD, "LP_NUM_THREADS": "1"}
     nodes = (
-        NodeDescription(name="gate", parameters=shared),
+        NodeDescription(name="gate", parameters={**shared, **safety}),
         NodeDescription(name="policy", parameters={**shared, **policy}),
-        NodeDescription(name="planner", parameters={**shared, "bundle": bundle}),
+        NodeDescription(name="planner", parameters={**shared, **goals}),
     )
     if kind == "robot":
         return nodes
@@ -128,10 +105,17 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
     return (sim, *nodes)
 
 
+def _absolute(robot: str) -> str:
+    """Return a contract's path as an absolute one, its name as it is."""
+    if not robot.endswith((".yaml", ".yml")):
+        return robot
+    return str(Path(robot).expanduser().resolve())
+
+
 def _bundle(options: Options) -> str:
     if options.backend != "onnxruntime":
         return options.policy
-    bundle = Path(options.policy) if options.policy else resource_path(DEFAULT_POLICY)
+    bundle = Path(options.policy).expanduser() if options.policy else resource_path(DEFAULT_POLICY)
     if not (bundle / "bundle.json").is_file():
         raise UserError(
             f"policy: {bundle} is no policy bundle (it has no bundle.json); "

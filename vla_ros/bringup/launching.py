@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-from launch import LaunchContext, LaunchDescription
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -21,65 +20,55 @@ from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from vla_ros.bringup.graph import NodeDescription, Options, describe
+from vla_ros.bringup.graph import NodeDescription, default_environment, describe
+from vla_ros.bringup.options import Options, read_options
+from vla_ros.bringup.restarts import FailureCount
 from vla_ros.core.conventions import EXIT_CONFIGURATION, NAMESPACE
-
-TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
 def launch_description(kind: str) -> LaunchDescription:
     """Return the graph `sim` or `robot`, with the fields of `Options` as launch arguments."""
     arguments = [
         DeclareLaunchArgument(
-            item.name, default_value=str(item.default), description=item.metadata["help"]
+            item.name,
+            default_value=str(item.default),
+            description=item.metadata["help"],
+            choices=item.metadata.get("choices"),
         )
         for item in fields(Options)
     ]
-    give_up = RegisterEventHandler(OnProcessExit(on_exit=_give_up))
-    return LaunchDescription([*arguments, give_up, OpaqueFunction(function=_nodes, args=[kind])])
+    return LaunchDescription([*arguments, OpaqueFunction(function=_entities, args=[kind])])
 
 
-def read_options(values: Mapping[str, str]) -> Options:
-    """Return the options that launch arguments, which are all text, stand for.
-
-    Raises:
-        ValueError: if a number or a truth value is none; names the argument.
-    """
-    read: dict[str, Any] = {}
-    for item in fields(Options):
-        text = values[item.name]
-        kind: Any = type(item.default)
-        try:
-            read[item.name] = _truth(text) if kind is bool else kind(text)
-        except ValueError as error:
-            raise ValueError(f"{item.name}: expected {kind.__name__}, got '{text}'") from error
-    if read["robot"].endswith((".yaml", ".yml")):
-        read["robot"] = str(Path(read["robot"]).resolve())
-    return Options(**read)
-
-
-def _truth(text: str) -> bool:
-    if text.lower() not in TRUE + FALSE:
-        raise ValueError(text)
-    return text.lower() in TRUE
-
-
-def _nodes(context: LaunchContext, kind: str) -> list[Node]:
+def _entities(context: LaunchContext, kind: str) -> list[LaunchDescriptionEntity]:
+    """Return every node, and before it what happens when it ends."""
     values = {
         item.name: LaunchConfiguration(item.name).perform(context) for item in fields(Options)
     }
-    return [_node(item) for item in describe(kind, read_options(values))]
+    entities: list[LaunchDescriptionEntity] = []
+    for item in describe(kind, read_options(values)):
+        node = _node(item, context.environment)
+        ended = partial(_on_exit, item, FailureCount(item.restart))
+        watch = OnProcessExit(target_action=node, on_exit=ended)
+        entities += [RegisterEventHandler(watch), node]
+    return entities
 
 
-def _give_up(event: ProcessExited, context: LaunchContext) -> list[EmitEvent]:
-    """End the graph when a node says that the user has to mend something first."""
-    if event.returncode != EXIT_CONFIGURATION:
+def _on_exit(
+    item: NodeDescription, count: FailureCount, event: ProcessExited, context: LaunchContext
+) -> list[EmitEvent]:
+    """End the graph when it cannot work without this node; else launch starts the node again."""
+    failures = count.fail()
+    if event.returncode == EXIT_CONFIGURATION:
+        reason = f"{item.name} cannot work before what it says above is mended"
+    elif failures > item.restart.limit:
+        reason = f"{item.name} failed {failures} times in a row"
+    else:
         return []
-    reason = f"{event.process_name} cannot work before what it says above is mended"
     return [EmitEvent(event=Shutdown(reason=reason))]
 
 
-def _node(item: NodeDescription) -> Node:
+def _node(item: NodeDescription, environment: Mapping[str, str]) -> Node:
     return Node(
         executable=sys.executable,  # an installed console script may belong to another Python
         arguments=["-m", item.module],
@@ -87,10 +76,9 @@ def _node(item: NodeDescription) -> Node:
         exec_name=item.name,
         namespace=NAMESPACE,
         parameters=[dict(item.parameters)],
-        additional_env=dict(item.environment),
+        additional_env={**default_environment(environment), **item.environment},
         output="screen",
         emulate_tty=True,
         respawn=True,
         respawn_delay=item.restart.delay_s,
-        respawn_max_retries=item.restart.limit,
     )

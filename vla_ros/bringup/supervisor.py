@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Callable, Mapping, Sequence
 
-from vla_ros.bringup.graph import NodeDescription
+from vla_ros.bringup.graph import NodeDescription, default_environment
+from vla_ros.bringup.restarts import FailureCount
 from vla_ros.core.conventions import EXIT_CONFIGURATION
 from vla_ros.core.processes import FOLLOW_PARENT
 
@@ -25,8 +25,7 @@ def child_environment(base: Mapping[str, str], description: NodeDescription) -> 
 
     The wheels' two variables are passed on together, being in `base` together or not at all.
     """
-    environment = {**base, **description.environment}
-    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    environment = {**default_environment(base), **base, **description.environment}
     environment[FOLLOW_PARENT] = "1"
     environment["PYTHONUNBUFFERED"] = "1"
     environment["RCUTILS_COLORIZED_OUTPUT"] = "0"
@@ -66,9 +65,9 @@ class Supervisor:
 
     async def _keep(self, item: NodeDescription) -> None:
         """Start a node, and again whenever it ends by itself."""
-        failures = 0
+        count = FailureCount(item.restart)
         while not self._stopping.is_set():
-            began = time.monotonic()
+            count.begin()
             status = await self._live(item)
             self._active.discard(item.name)
             if self._stopping.is_set():
@@ -76,9 +75,7 @@ class Supervisor:
             if status == EXIT_CONFIGURATION:
                 self._give_up(item, status)
                 return
-            if time.monotonic() - began > item.restart.forgive_s:
-                failures = 0
-            failures += 1
+            failures = count.fail()
             if failures > item.restart.limit:
                 self._say("", f"{item.name} failed {failures} times in a row: giving up")
                 self._give_up(item, status)

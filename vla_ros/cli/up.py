@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vla_ros.bringup.graph import Options, describe
+from vla_ros.bringup.graph import describe
 from vla_ros.bringup.log import GraphLog
+from vla_ros.bringup.options import Options
 from vla_ros.bringup.supervisor import Supervisor
 from vla_ros.core.processes import follow_parent
 
@@ -37,6 +37,12 @@ def up(
     sensor_reliability: Annotated[
         str, typer.Option(help="Of the sensor topics: best_effort or reliable.")
     ] = "best_effort",
+    second_goal: Annotated[
+        str, typer.Option(help="A goal that comes while one runs: reject or preempt.")
+    ] = "reject",
+    start_stopped: Annotated[
+        bool, typer.Option(help="Begin with the emergency stop latched, until gate/reset.")
+    ] = False,
     allow_differences: Annotated[
         bool, typer.Option(help="Run a bundle that was made for another contract.")
     ] = False,
@@ -48,7 +54,7 @@ def up(
     lines say what); 1 when a node kept crashing.
     """
     options = Options(
-        robot=_absolute(robot),
+        robot=robot,
         policy=policy,
         backend=backend,
         threads=threads,
@@ -56,13 +62,10 @@ def up(
         split=split,
         skill=skill,
         sensor_reliability=sensor_reliability,
+        second_goal=second_goal,
+        start_stopped=start_stopped,
         allow_differences=allow_differences,
         use_sim_time=use_sim_time,
     )
     follow_parent()
     raise typer.Exit(Supervisor(describe(kind.value, options), GraphLog()).run())
-
-
-def _absolute(robot: str) -> str:
-    """Return a contract's path as an absolute one, its name as it is."""
-    return str(Path(robot).resolve()) if robot.endswith((".yaml", ".yml")) else robot

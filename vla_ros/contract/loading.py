@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from vla_ros.contract.features import (
     DEPTHS,
@@ -16,7 +15,8 @@ from vla_ros.contract.features import (
     FeatureKind,
     feature_kind,
 )
-from vla_ros.contract.robot_model import chain_sha256, find_urdf, load_chain
+from vla_ros.contract.robot_check import check_robot
+from vla_ros.contract.robot_model import chain_sha256, find_urdf, load_chain, load_robot
 from vla_ros.contract.section import Section
 from vla_ros.contract.specs import (
     ActionSpec,
@@ -26,6 +26,7 @@ from vla_ros.contract.specs import (
     RobotContract,
     RobotSpec,
 )
+from vla_ros.core.conventions import NAMESPACE
 from vla_ros.core.errors import ContractError
 from vla_ros.core.limits import SMALLEST_CHANGE_RAD, WorkspaceBox
 from vla_ros.core.resources import resource_path, resource_roots
@@ -47,6 +48,8 @@ COMMAND_TYPES = (
     "trajectory_msgs/msg/JointTrajectory",
     "sensor_msgs/msg/JointState",
 )
+#: What ROS 2 takes as a topic's name, absolute or within the nodes' namespace.
+TOPIC = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 VERSION = 1
 
 
@@ -67,10 +70,12 @@ def load_contract(name: str | Path) -> RobotContract:
     observations = _read_observations(top.section("observations"))
     action = _read_action(top.section("action"))
     top.finish()
+    _check_topics(observations, action.command, top)
     contract = RobotContract(
         name=contract_name, robot=robot, observations=observations, action=action
     )
-    return _check_against_robot(contract, top)
+    check_robot(contract, top)
+    return contract
 
 
 def find_contract(name: str | Path) -> Path:
@@ -112,6 +117,14 @@ def _read_robot(top: Section, file: Path) -> RobotSpec:
     if found not in [root / urdf for root in resource_roots()]:  # the package's keep their name
         urdf = str(found.resolve())
     try:
+        links = load_robot(urdf).links
+    except ContractError as error:
+        section.fail("urdf", str(error))
+    if base not in links:
+        section.fail(
+            "base_link", f"expected a link of {urdf}, got '{base}'; they are {', '.join(links)}"
+        )
+    try:
         chain = load_chain(urdf, base, tip)
     except ContractError as error:
         section.fail("tip_frame", str(error))
@@ -145,7 +158,7 @@ def _read_observation(section: Section, feature: str, kind: FeatureKind) -> Obse
     type_name = section.choice("type", MESSAGE_TYPES[kind])
     spec = ObservationSpec(
         feature=feature,
-        topic=section.text("topic"),
+        topic=_read_topic(section),
         type=type_name,
         rate_hz=section.number("rate_hz", above=0.0),
         frame=section.text("frame"),
@@ -169,10 +182,38 @@ def _read_observation(section: Section, feature: str, kind: FeatureKind) -> Obse
     return spec
 
 
+def _read_topic(section: Section) -> str:
+    topic = section.text("topic")
+    if not TOPIC.fullmatch(topic):
+        section.fail(
+            "topic",
+            f"expected a topic's name, such as /camera/image_raw, got '{topic}'. It is made of"
+            " parts of letters, digits and _ that begin with no digit, with one / between them.",
+        )
+    return topic
+
+
+def _check_topics(
+    observations: tuple[ObservationSpec, ...], command: CommandSpec, top: Section
+) -> None:
+    """Refuse commands on a sensor's topic: the gate would take them for measurements."""
+    for spec in observations:
+        if _full_name(spec.topic) == _full_name(command.topic):
+            top.fail(
+                "action.command.topic",
+                f"expected a topic of its own, got '{command.topic}', the topic of {spec.feature}:"
+                " the gate would take its own commands for what the sensor says",
+            )
+
+
+def _full_name(topic: str) -> str:
+    return topic if topic.startswith("/") else f"{NAMESPACE}/{topic}"
+
+
 def _read_action(section: Section) -> ActionSpec:
     command = section.section("command")
     command_spec = CommandSpec(
-        topic=command.text("topic"), type=command.choice("type", COMMAND_TYPES)
+        topic=_read_topic(command), type=command.choice("type", COMMAND_TYPES)
     )
     command.finish()
     joints = section.section("joints")
@@ -228,29 +269,3 @@ def _read_joint(section: Section, name: str) -> JointSpec:
         section.fail("home", f"expected a position from {low:g} to {high:g}, got {spec.home:g}")
     section.finish()
     return spec
-
-
-def _check_against_robot(contract: RobotContract, top: Section) -> RobotContract:
-    """Check that joints, limits and the home pose fit the robot's description."""
-    chain, joints = contract.chain(), contract.action.joint_specs
-    by_name = {joint.name: joint for joint in joints}
-    for name, low, high in zip(chain.names, chain.lower, chain.upper, strict=True):
-        if name not in by_name:
-            top.fail(
-                "action.joints",
-                f"expected joint '{name}', which moves {contract.robot.tip_frame} in"
-                f" {contract.robot.urdf}; got {', '.join(by_name)}",
-            )
-        wanted = by_name[name].position
-        if not low - 1e-6 <= wanted[0] <= wanted[1] <= high + 1e-6:
-            top.fail(
-                f"action.joints.{name}.position",
-                f"expected a range within that of {contract.robot.urdf}, [{low:g}, {high:g}],"
-                f" got [{wanted[0]:g}, {wanted[1]:g}]",
-            )
-    if contract.workspace is not None:
-        home = np.array([by_name[name].home for name in chain.names])
-        fault = contract.workspace.fault(chain.forward(home)[:3, 3])
-        if fault:
-            top.fail("action.workspace", f"the home pose is outside: {fault}")
-    return contract

@@ -11,6 +11,7 @@ import numpy as np
 from vla_ros.core.errors import ContractError, UserError
 from vla_ros.core.kinematics import Chain
 from vla_ros.core.resources import resource_roots
+from vla_ros.core.urdf import Urdf
 
 
 def find_urdf(urdf: str, beside: Path | None = None) -> Path:
@@ -57,19 +58,33 @@ def load_urdf(path: str) -> str:
 
 
 @functools.cache
+def load_robot(urdf: str) -> Urdf:
+    """Return the links and joints of a URDF file.
+
+    Raises:
+        ContractError: if there is no file, or it is no URDF.
+    """
+    path = find_urdf(urdf)
+    try:
+        return Urdf.parse(load_urdf(str(path)))
+    except ContractError:
+        raise
+    except UserError as error:
+        raise ContractError(f"{path}: {error}") from error
+
+
+@functools.cache
 def load_chain(urdf: str, base_link: str, tip_frame: str) -> Chain:
     """Return the chain between two links of a URDF file.
 
     Raises:
         ContractError: if there is no file or no such chain.
     """
-    path = find_urdf(urdf)
+    robot = load_robot(urdf)
     try:
-        return Chain.from_urdf(load_urdf(str(path)), base_link, tip_frame)
-    except ContractError:
-        raise
+        return Chain.between(robot, base_link, tip_frame)
     except UserError as error:
-        raise ContractError(f"{path}: {error}") from error
+        raise ContractError(f"{urdf}: {error}") from error
 
 
 def chain_sha256(chain: Chain) -> str:

@@ -13,8 +13,20 @@ import yaml
 from vla_ros.core.errors import ContractError
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that is given twice, where YAML would silently take the last."""
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that is given twice, where YAML would silently take the last.
+
+    Of a value that is none, such as the date 2024-99-99, it names the line.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except ValueError as error:
+            line, tag = node.start_mark.line + 1, node.tag.rpartition(":")[2]
+            raise ContractError(
+                f"line {line}: YAML reads '{node.value}' as a {tag}, and it is none: {error}"
+            ) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -43,7 +55,7 @@ class Section:
             ContractError: if it is no readable YAML mapping.
         """
         try:
-            values = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeyLoader)
+            values = yaml.load(file.read_text(encoding="utf-8"), _StrictLoader)
         except (OSError, UnicodeDecodeError) as error:
             raise ContractError(f"{file}: cannot be read: {error}") from error
         except ContractError as error:

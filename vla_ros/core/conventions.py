@@ -8,6 +8,9 @@ NAMESPACE = "/vla"
 #: Exit status of a process that the user has to mend something for; restarting would not help.
 EXIT_CONFIGURATION = 78
 
+#: How sensor topics may be subscribed to.
+RELIABILITIES = ("best_effort", "reliable")
+
 #: Longest instruction that is read, in characters and in word pieces of the language encoder.
 MAX_CHARACTERS, MAX_TOKENS = 500, 32
 

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
-from dataclasses import dataclass
-
 import numpy as np
 
-from vla_ros.core.errors import UserError
 from vla_ros.core.types import FloatArray
-
-
-def rotation_from_rpy(rpy: tuple[float, float, float]) -> FloatArray:
-    """Return the rotation matrix, shape (3, 3), of fixed-axis roll, pitch, yaw in [rad]."""
-    (cr, cp, cy), (sr, sp, sy) = np.cos(rpy).tolist(), np.sin(rpy).tolist()
-    return np.array(
-        [
-            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
-            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
-            [-sp, cp * sr, cp * cr],
-        ]
-    )
+from vla_ros.core.urdf import Urdf, UrdfJoint
 
 
 def cross_matrix(axis: FloatArray) -> FloatArray:
     """Return the matrix, shape (3, 3), that takes a vector to its cross product with `axis`."""
     x, y, z = axis.tolist()
     return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Joint:
-    name: str
-    kind: str
-    parent: str
-    T_parent_joint: FloatArray
-    axis: FloatArray
-    lower: float
-    upper: float
 
 
 class Chain:
@@ -91,27 +65,20 @@ class Chain:
         Raises:
             UserError: if the text is no URDF, or has no chain between the two links.
         """
-        try:
-            root = ET.fromstring(urdf)
-        except ET.ParseError as error:
-            raise UserError(f"urdf: not XML ({error}); process xacro files first") from error
-        children = {_attribute(j, "child", "link"): _read_joint(j) for j in root.findall("joint")}
-        links = [link.get("name", "") for link in root.findall("link")]
-        joints: list[_Joint] = []
-        link = tip
-        while link != base:
-            if link not in children or len(joints) > len(children):
-                raise UserError(
-                    f"urdf: no chain from link '{base}' to link '{tip}';"
-                    f" the links are {', '.join(links)}"
-                )
-            joints.append(children[link])
-            link = joints[-1].parent
-        return cls._from_joints(joints[::-1])
+        return cls.between(Urdf.parse(urdf), base, tip)
 
     @classmethod
-    def _from_joints(cls, joints: list[_Joint]) -> Chain:
-        moving: list[_Joint] = []
+    def between(cls, robot: Urdf, base: str, tip: str) -> Chain:
+        """Return the chain from link `base` to link `tip` of a robot.
+
+        Raises:
+            UserError: if there is no chain between the two links.
+        """
+        return cls._from_joints(robot.path(base, tip))
+
+    @classmethod
+    def _from_joints(cls, joints: list[UrdfJoint]) -> Chain:
+        moving: list[UrdfJoint] = []
         origins: list[FloatArray] = []
         pending = np.eye(4)
         for joint in joints:
@@ -187,50 +154,3 @@ class Chain:
         if self._any_slide:
             return rotations, self._offsets + q[..., None] * self._slide_axes
         return rotations, np.broadcast_to(self._offsets, (*q.shape, 3))
-
-
-def _attribute(element: ET.Element, child: str, key: str) -> str:
-    found = element.find(child)
-    value = None if found is None else found.get(key)
-    if value is None:
-        raise UserError(f"urdf: joint '{element.get('name')}' lacks <{child} {key}=...>")
-    return value
-
-
-def _vector(text: str | None, default: str, where: str) -> tuple[float, float, float]:
-    try:
-        x, y, z = (float(part) for part in (text or default).split())
-    except ValueError as error:
-        raise UserError(f"urdf: {where}: expected three numbers, got '{text}'") from error
-    return x, y, z
-
-
-def _read_joint(element: ET.Element) -> _Joint:
-    name, kind = element.get("name", ""), element.get("type", "")
-    if kind not in ("fixed", "revolute", "continuous", "prismatic"):
-        raise UserError(
-            f"urdf: joint '{name}' has type '{kind}'; expected fixed, revolute,"
-            " continuous or prismatic"
-        )
-    origin, axis, limit = (element.find(tag) for tag in ("origin", "axis", "limit"))
-    frame = np.eye(4)
-    if origin is not None:
-        where = f"origin of joint '{name}'"
-        frame[:3, 3] = _vector(origin.get("xyz"), "0 0 0", where)
-        frame[:3, :3] = rotation_from_rpy(_vector(origin.get("rpy"), "0 0 0", where))
-    direction = np.array(
-        _vector(None if axis is None else axis.get("xyz"), "1 0 0", f"axis of joint '{name}'")
-    )
-    length = float(np.linalg.norm(direction))
-    if kind != "fixed" and not length > 1e-9:
-        raise UserError(f"urdf: joint '{name}' has the axis 0 0 0")
-    bounded = limit is not None and kind in ("revolute", "prismatic")
-    return _Joint(
-        name=name,
-        kind=kind,
-        parent=_attribute(element, "parent", "link"),
-        T_parent_joint=frame,
-        axis=direction / length if length > 0 else direction,
-        lower=float(limit.get("lower", "0")) if bounded and limit is not None else -np.inf,
-        upper=float(limit.get("upper", "0")) if bounded and limit is not None else np.inf,
-    )

@@ -23,6 +23,7 @@ from vla_ros.ros.parameters import declare_parameters, parameter
 from vla_ros.ros.qos import command_qos
 from vla_ros.ros.running import main_of
 from vla_ros.ros.simulated_sensors import SimulatedSensors
+from vla_ros.sim.contract_check import check_contract
 from vla_ros.sim.scenes import SKILLS, SPLITS, Scene, sample_scene
 from vla_ros.sim.tabletop import CONTROL_STEP_S, Tabletop
 
@@ -52,6 +53,14 @@ class SimParameters:
     skill: str = parameter("", about=f"skill of the first scene: {', '.join(SKILLS)}; '' = any")
     autostart: bool = parameter(True, about="configure and activate at once")
 
+    def __post_init__(self) -> None:
+        """Refuse a split or a skill that does not exist."""
+        self.scene()
+
+    def scene(self) -> Scene:
+        """Return the first scene."""
+        return sample_scene(seed=self.seed, split=self.split, skill=self.skill or None)
+
 
 class SimNode(ManagedNode):
     """Steps the table at 100 Hz of wall-clock time; one thread owns physics and renderer."""
@@ -63,6 +72,7 @@ class SimNode(ManagedNode):
         """Load the contract, draw the first scene, make publishers and services."""
         self._settings = declare_parameters(self, SimParameters)
         self._contract = load_contract(self._settings.contract)
+        check_contract(self._contract)
         action = self._contract.action
         self._codec = CommandCodec(action.command.type, action.joints, CONTROL_STEP_S)
         camera = next(item for item in self._contract.observations if item.camera)
@@ -83,10 +93,7 @@ class SimNode(ManagedNode):
 
     def start(self) -> None:
         """Start the physics thread on the first scene."""
-        wanted = self._settings
-        self._scene = sample_scene(
-            seed=wanted.seed, split=wanted.split, skill=wanted.skill or None
-        )
+        self._scene = self._settings.scene()
         self._stopping.clear()
         self._thread = self.start_thread("physics", self._run)
 

@@ -1,4 +1,4 @@
-"""`/diagnostics`: one status per stream and one per node, at 1 Hz and at once on a change."""
+"""`/diagnostics`: one status per stream and one per node, at 1 Hz."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ def parameter(default: Any = MISSING, *, about: str) -> Any:
 def declare_parameters(node: Node, kind: type[Parameters]) -> Parameters:
     """Declare every field of `kind` on the node and return them with their values.
 
-    The node must have been made with `automatically_declare_parameters_from_overrides`, so that
+    From now on they are read-only, those included that were given when the node was started. The
+    node must have been made with `automatically_declare_parameters_from_overrides`, so that
     a misspelt parameter is seen and named.
 
     Raises:
@@ -55,15 +56,18 @@ def declare_parameters(node: Node, kind: type[Parameters]) -> Parameters:
 
 def _value(node: Node, item: Field[Any], expected: type) -> Any:
     where = f"{node.get_fully_qualified_name()}: parameter '{item.name}'"
-    if not node.has_parameter(item.name):
-        if item.default is MISSING:
-            raise ParameterError(
-                f"{where} is required ({item.metadata['help']}): "
-                f"give it with --ros-args -p {item.name}:=..."
-            )
-        descriptor = ParameterDescriptor(
-            description=item.metadata["help"], read_only=True, dynamic_typing=True
+    descriptor = ParameterDescriptor(
+        description=item.metadata["help"], read_only=True, dynamic_typing=True
+    )
+    if node.has_parameter(item.name):
+        if not node.describe_parameter(item.name).read_only:  # rclpy made it of what was given
+            node.set_descriptor(item.name, descriptor)
+    elif item.default is MISSING:
+        raise ParameterError(
+            f"{where} is required ({item.metadata['help']}): "
+            f"give it with --ros-args -p {item.name}:=..."
         )
+    else:
         node.declare_parameter(item.name, item.default, descriptor)
     value = node.get_parameter(item.name).value
     if expected is float and isinstance(value, int) and not isinstance(value, bool):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-RELIABILITIES = ("best_effort", "reliable")
+from vla_ros.core.conventions import RELIABILITIES
+from vla_ros.ros.parameters import ParameterError
 
 
 def sensor_qos(*, depth: int = 1, reliability: str = "best_effort") -> QoSProfile:
-    """Return the profile of sensor streams: only the newest `depth` messages matter."""
+    """Return the profile of sensor streams: only the newest `depth` messages matter.
+
+    Raises:
+        ParameterError: if there is no such reliability; lists those there are.
+    """
     if reliability not in RELIABILITIES:
-        raise ValueError(
+        raise ParameterError(
             f"sensor_reliability: expected one of {', '.join(RELIABILITIES)}, got {reliability!r}"
         )
     best_effort = reliability == "best_effort"

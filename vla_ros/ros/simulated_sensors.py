@@ -12,7 +12,7 @@ from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, Imu, JointState
 
-from vla_ros.contract import DEPTHS, IMAGES, IMU, STATE, RobotContract
+from vla_ros.contract import DEPTHS, IMAGES, IMU, STATE, FeatureKind, RobotContract
 from vla_ros.core.types import FloatArray
 from vla_ros.ros.images import AnyArray, write_image
 from vla_ros.ros.imu import write_imu
@@ -81,12 +81,13 @@ class SimulatedSensors:
         self._node = node
         self._topics = {item.feature: item.topic for item in contract.observations}
         self._joints = contract.action.joints
-        self._cameras = [
-            feature.removeprefix(IMAGES) for feature in self._topics if feature.startswith(IMAGES)
-        ]
+        seen = [item for item in contract.observations if item.camera]
+        seen.sort(key=lambda item: item.kind is FeatureKind.DEPTH)  # colour cameras come first
+        self._cameras = list(dict.fromkeys(item.camera for item in seen))
         make = node.create_publisher
         self._joint_states = make(JointState, self._topics[STATE], sensor_qos(depth=5))
-        self._imu = make(Imu, self._topics[IMU], sensor_qos(depth=20))
+        imu = self._topics.get(IMU)
+        self._imu = make(Imu, imu, sensor_qos(depth=20)) if imu else None
         self._clock = make(Clock, "/clock", sensor_qos())
         self._images = {
             feature: make(Image, topic, sensor_qos())
@@ -94,7 +95,7 @@ class SimulatedSensors:
             if feature.startswith((IMAGES, DEPTHS))
         }
         self._infos = {
-            camera: make(CameraInfo, _info_topic(self._topics[IMAGES + camera]), command_qos())
+            camera: make(CameraInfo, _info_topic(self._camera_topic(camera)), command_qos())
             for camera in self._cameras
         }
         self._overview = make(Image, OVERVIEW_TOPIC, sensor_qos())
@@ -113,7 +114,9 @@ class SimulatedSensors:
         self._joint_states.publish(message)
 
     def publish_imu(self, robot: SimulatedRobot, stamp_ns: int) -> None:
-        """Publish the reading that the last step took."""
+        """Publish the reading that the last step took, if the contract has an IMU."""
+        if self._imu is None:
+            return
         reading = np.asarray(robot.last_imu)
         self._imu.publish(write_imu(reading, stamp_ns=stamp_ns, frame_id=IMU_FRAME))
 
@@ -143,6 +146,9 @@ class SimulatedSensors:
             return
         publisher, message_type = self._tf
         publisher.publish(message_type(transforms=_transforms(robot, stamp_ns)))
+
+    def _camera_topic(self, camera: str) -> str:
+        return self._topics.get(IMAGES + camera) or self._topics[DEPTHS + camera]
 
     def _publish_image(
         self, feature: str, pixels: AnyArray, encoding: str, stamp_ns: int, frame_id: str

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import UserError
-from vla_ros.core.kinematics import Chain, rotation_from_rpy
+from vla_ros.core.kinematics import Chain
+from vla_ros.core.urdf import Urdf, rotation_from_rpy
 
 PLANAR = """
 <robot name="planar">
@@ -50,6 +51,13 @@ def test_limits_names_and_axes_come_from_the_urdf() -> None:
     np.testing.assert_allclose(chain.axes, [[0, 0, 1], [0, 0, 1], [1, 0, 0]])
 
 
+def test_units_and_speeds_come_from_the_urdf_and_a_missing_limit_is_none() -> None:
+    joints = {joint.name: joint for joint in Urdf.parse(PLANAR).joints}
+    units = {name: joint.unit for name, joint in joints.items()}
+    assert units == {"first": "rad", "second": "rad", "third": "m", "fixed": ""}
+    assert [joint.velocity for joint in joints.values()] == [1.0, np.inf, 1.0, np.inf]
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_many_positions_at_once_agree_with_one_at_a_time(seed: int) -> None:
@@ -87,6 +95,9 @@ def test_fixed_axis_angles_are_applied_roll_first() -> None:
         (PLANAR.replace('xyz="0 0 2"', 'xyz="0 0 0"'), "joint 'second' has the axis 0 0 0"),
         (PLANAR.replace('xyz="0.3 0 0"', 'xyz="0.3 0"'), "origin of joint 'second'"),
         (PLANAR.replace('<parent link="a"/>', ""), "joint 'second' lacks <parent link=...>"),
+        (PLANAR.replace('lower="-1"', 'lower="-pi"'), "joint 'first': lower: .* got '-pi'"),
+        (PLANAR.replace('velocity="1"', 'velocity=""'), "'first': velocity: expected a number"),
+        ("<sdf/>", "expected a <robot>, got a <sdf>"),
     ],
 )
 def test_a_urdf_that_makes_no_chain_is_refused_and_says_where(urdf: str, message: str) -> None:

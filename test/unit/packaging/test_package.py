@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -40,6 +41,26 @@ def test_package_descriptions_and_code_agree_on_the_version() -> None:
     }
     assert setup is not None
     assert described == {setup[1]} == {vla_ros.__version__}
+
+
+def imported(folder: str) -> set[str]:
+    """Return the packages that the Python files of a folder import, without their modules."""
+    names: set[str] = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module)
+            elif isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+    return {name.partition(".")[0] for name in names}
+
+
+def test_package_xml_names_the_ros_packages_that_are_imported_and_no_others() -> None:
+    root = ElementTree.parse(ROOT / "package.xml").getroot()
+    declared = {item.text or "" for item in root.findall("exec_depend")}
+    ros = re.compile(r"\w+_(msgs|srvs|interfaces)|rclpy|launch|launch_ros|ament_\w+")
+    used = {name for name in imported("vla_ros") | imported("launch") if ros.fullmatch(name)}
+    assert {name for name in declared if ros.fullmatch(name)} == used
 
 
 def test_every_interface_file_is_generated() -> None:
