@@ -18,9 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vla_ros.cli.language_files import language_directory
 from vla_ros.core.errors import UserError
 from vla_ros.learning.loss_plot import plot_losses
-from vla_ros.learning.recipes import tabletop_small
+from vla_ros.learning.recipes import tabletop_small, with_fusion
 from vla_ros.learning.training import NonFiniteLoss, Trainer
 from vla_ros.learning.training_config import TrainingConfig
+from vla_ros.policy.configuration import PolicyConfig
+from vla_ros.policy.fusion import FUSIONS
 
 INTERRUPTED = 130  # exit status after Ctrl-C
 
@@ -43,6 +45,9 @@ def train(
     start: Annotated[
         Path | None, typer.Option(help="checkpoint.pt or bundle to take the first weights from.")
     ] = None,
+    fusion: Annotated[
+        str, typer.Option(help=f"How the modalities are mixed: {', '.join(FUSIONS)}.")
+    ] = "early",
     eyes_only: Annotated[
         list[Path] | None, typer.Option(help="Folder whose images train the eyes alone.")
     ] = None,
@@ -82,14 +87,14 @@ def train(
         seed=seed,
         checkpoint_every=checkpoint_every,
     )
-    raise typer.Exit(_run(config))
+    raise typer.Exit(_run(config, with_fusion(tabletop_small(), fusion)))
 
 
-def _run(config: TrainingConfig) -> int:
+def _run(config: TrainingConfig, policy: PolicyConfig) -> int:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.print(f"reading {', '.join(str(folder) for folder in config.data)}")
     try:
-        trainer = Trainer(config, tabletop_small())
+        trainer = Trainer(config, policy)
     except FileNotFoundError as error:
         raise UserError(str(error)) from error
     if config.images:

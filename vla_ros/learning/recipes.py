@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vla_ros.core.kinematics import Chain
 from vla_ros.policy.configuration import CameraGeometry, KinematicTree, Matrix, PolicyConfig
+from vla_ros.policy.fusion import Fusion, find_fusion
 from vla_ros.sim.model import CAMERAS, robot_urdf
 from vla_ros.sim.tabletop import camera_info
 
@@ -36,6 +39,31 @@ def tabletop_small() -> PolicyConfig:
         tip=_rows(tool.tip),
     )
     return PolicyConfig(cameras=cameras, kinematics=tree)
+
+
+def with_fusion(config: PolicyConfig, name: str) -> PolicyConfig:
+    """Return `config` with another fusion that has as many parameters.
+
+    The fusion gets as many layers, up to those of `config`, as leave its feed-forward layers at
+    least about as wide as a token; their width makes up the difference.
+
+    Raises:
+        UserError: if there is no fusion of this name; lists those there are.
+    """
+    fusion = find_fusion(name)
+    budget = _parameters(find_fusion(config.fusion), config, config.layers, config.feedforward)
+    for layers in range(config.layers, 0, -1):
+        least = _parameters(fusion, config, layers, 1)
+        each = _parameters(fusion, config, layers, 2) - least
+        feedforward = round((budget - least) / each) + 1
+        if feedforward >= 0.95 * config.width or layers == 1:
+            break
+    return replace(config, fusion=name, layers=layers, feedforward=max(feedforward, 8))
+
+
+def _parameters(fusion: type[Fusion], config: PolicyConfig, layers: int, feedforward: int) -> int:
+    built = fusion(config.width, config.heads, layers, feedforward)
+    return sum(value.numel() for value in built.parameters())
 
 
 def _rows(matrix: object) -> Matrix:

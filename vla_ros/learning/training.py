@@ -24,6 +24,7 @@ from vla_ros.learning.dataset import Demonstrations
 from vla_ros.learning.losses import Losses, Terms
 from vla_ros.learning.normalization import set_statistics
 from vla_ros.learning.objectives import SlotClassifier
+from vla_ros.learning.provenance import differences
 from vla_ros.learning.texts import TextBank
 from vla_ros.learning.training_config import TrainingConfig, require_same_settings
 from vla_ros.policy.configuration import PolicyConfig
@@ -48,7 +49,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config = config
         self._settings = config.settings()
-        saved = self._read_saved()
+        saved = self._read_saved(policy_config)
         config.output.mkdir(parents=True, exist_ok=True)
         self.data = Demonstrations.load(config.data, config.eyes_only)
         _require_data(self.data, config)
@@ -154,12 +155,18 @@ class Trainer:
         torch.save(state, partial)
         partial.rename(self.checkpoint_path)
 
-    def _read_saved(self) -> dict[str, Any] | None:
-        """Return the checkpoint to go on from, if there is one and it fits the settings."""
-        if not self.checkpoint_path.exists():
+    def _read_saved(self, policy: PolicyConfig) -> dict[str, Any] | None:
+        """Return the checkpoint to go on from, if there is one and it fits."""
+        path = self.checkpoint_path
+        if not path.exists():
             return None
-        saved = read_checkpoint(self.checkpoint_path)
-        require_same_settings(settings_of(saved), self._settings, self.checkpoint_path)
+        saved = read_checkpoint(path)
+        if different := differences(saved["policy"], policy.to_dict()):
+            raise UserError(
+                f"{path}: is of another policy: {'; '.join(different)}. Give the same options to "
+                "go on, or another --output to begin a new run"
+            )
+        require_same_settings(settings_of(saved), self._settings, path)
         return saved
 
     def _begin(self, saved: dict[str, Any] | None) -> None:

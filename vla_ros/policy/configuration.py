@@ -58,7 +58,9 @@ class PolicyConfig:
         language_tokens: Tokens of an instruction.
         language_features: Width of a token's features.
         width: Width of the fused tokens.
+        fusion: How the modalities are mixed, one of `vla_ros.policy.fusion.FUSIONS`.
         layers: Layers of the fusion.
+        feedforward: Width of the hidden layers of the fusion.
         heads: Attention heads.
         vision_width: Channels of the image encoders.
     """
@@ -72,7 +74,9 @@ class PolicyConfig:
     language_tokens: int = 32
     language_features: int = 384
     width: int = 128
+    fusion: str = "early"
     layers: int = 3
+    feedforward: int = 384
     heads: int = 4
     vision_width: int = 56
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vla_ros.policy.fusion import Fused
+
 
 class Action(NamedTuple):
     """`chunk` (B, horizon, n_joints) [rad], absolute; `progress` (B,) logits."""
@@ -35,8 +37,18 @@ class ChunkHead(nn.Module):
         self.progress = nn.Linear(3 * width, 1)
         self.register_buffer("scale", torch.ones(horizon, n_joints))
 
-    def forward(self, fused: Tensor, state_token: Tensor, command: Tensor) -> Action:
-        """Return the action from fused and state tokens (B, width) and command (B, n_joints)."""
-        hidden = self.body(torch.cat([fused, state_token], -1))
-        moves = self.displacement(hidden).view(-1, self.horizon, self.n_joints) * self.scale
-        return Action(command[:, None, :] + moves, self.progress(hidden).squeeze(-1))
+    def forward(self, fused: Fused, state_token: Tensor, command: Tensor) -> Action:
+        """Return the weighed decision of all opinions.
+
+        Args:
+            fused: Opinions (B, K, width) and what each counts (B, K).
+            state_token: (B, width).
+            command: In force, (B, n_joints) [rad].
+        """
+        state = state_token[:, None].expand_as(fused.tokens)
+        hidden = self.body(torch.cat([fused.tokens, state], -1))
+        weight = fused.weight[..., None]
+        moves = (self.displacement(hidden) * weight).sum(1)
+        moves = moves.view(-1, self.horizon, self.n_joints) * self.scale
+        progress = (self.progress(hidden) * weight).sum(1).squeeze(-1)
+        return Action(command[:, None, :] + moves, progress)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vla_ros.policy.configuration import CAMERAS, MODALITIES, PolicyConfig
-from vla_ros.policy.fusion import SelfAttentionFusion
+from vla_ros.policy.fusion import Stream, find_fusion
 from vla_ros.policy.heads import Action, ChunkHead
 from vla_ros.policy.kinematics import ForwardKinematics
 from vla_ros.policy.language import SLOTS, LanguageSlots
@@ -94,7 +94,8 @@ class Policy(nn.Module):
             nn.Linear(_imu_width(config), width),
         )
         self.slot_type = nn.Parameter(torch.randn(len(SLOTS), width) * 0.1)
-        self.fusion = SelfAttentionFusion(width, config.heads, config.layers)
+        fusion = find_fusion(config.fusion)
+        self.fusion = fusion(width, config.heads, config.layers, config.feedforward)
         self.head = ChunkHead(width, config.horizon, n)
         self.register_buffer("imu_mean", torch.zeros(6))
         self.register_buffer("imu_std", torch.ones(6))
@@ -157,25 +158,29 @@ class Policy(nn.Module):
         n = self.config.n_joints
         rotation, _, tcp = self.kinematics(inputs.state[:, :n])
         anchor = Points(inputs.anchor[..., :3], inputs.anchor[..., 3])
-        tokens, masks = [slots + self.slot_type], [torch.ones_like(slots[..., 0])]
+        always = torch.ones_like(tcp[:, :1])
+        streams = {"language": Stream(slots + self.slot_type, torch.ones_like(slots[..., 0]))}
         for source in (*CAMERAS, "anchor"):
             seen = anchor if source == "anchor" else points[source]
             names = ("object", "target") if source == "anchor" else SOUGHT[source]
-            there = torch.ones_like(tcp[:, 0])
-            if source != "anchor":
-                there = inputs.present[:, MODALITIES.index(source)]
+            tokens = []
             for index, what in enumerate(names):
                 feature = _describe(seen.xyz[:, index], seen.confidence[:, index], tcp, rotation)
-                tokens.append(self.place_embed[f"{source}_{what}"](feature)[:, None])
-                masks.append(there[:, None])
+                tokens.append(self.place_embed[f"{source}_{what}"](feature))
+            there = always
+            if source != "anchor":
+                there = inputs.present[:, MODALITIES.index(source), None]
+            name = "memory" if source == "anchor" else source
+            streams[name] = Stream(torch.stack(tokens, 1), there.expand(-1, len(tokens)))
         standard = (inputs.state - self.state_mean) / self.state_std
         standard = standard.clamp(-STATE_LIMIT, STATE_LIMIT)
         hand = torch.cat([tcp * 5, rotation[:, :, 0], rotation[:, :, 2]], -1)
         state_token = self.state_embed(torch.cat([standard, hand], -1))
         imu = ((inputs.imu - self.imu_mean) / self.imu_std).transpose(1, 2)
-        tokens += [state_token[:, None], self.imu_embed(imu)[:, None]]
-        masks += [torch.ones_like(masks[-1]), inputs.present[:, MODALITIES.index("imu"), None]]
-        fused = self.fusion(torch.cat(tokens, 1), torch.cat(masks, 1))
+        streams["state"] = Stream(state_token[:, None], always)
+        felt = inputs.present[:, MODALITIES.index("imu"), None]
+        streams["imu"] = Stream(self.imu_embed(imu)[:, None], felt)
+        fused = self.fusion(streams)
         lead = standard[:, 2 * n :] * self.state_std[2 * n :] + self.state_mean[2 * n :]
         command = inputs.state[:, :n] + lead
         action: Action = self.head(fused, state_token, command)

@@ -24,7 +24,7 @@ from vla_ros.learning.checkpoints import (
 from vla_ros.learning.collection import CollectionConfig, collect
 from vla_ros.learning.dataset import Demonstrations
 from vla_ros.learning.precision import gradient_error
-from vla_ros.learning.recipes import tabletop_small
+from vla_ros.learning.recipes import tabletop_small, with_fusion
 from vla_ros.learning.training import NonFiniteLoss, Trainer
 from vla_ros.learning.training_config import TrainingConfig
 from vla_ros.policy.vision import Sighting
@@ -183,6 +183,18 @@ def test_a_further_round_starts_from_another_runs_average(config: TrainingConfig
     assert len(list(Trainer(replace(config, steps=4), tabletop_small()).run())) == 1
     with pytest.raises(UserError, match=rf"start_sha256 is \w{{12}}…, was {parent[:12]}…"):
         Trainer(further, tabletop_small())
+
+
+def test_a_run_does_not_go_on_with_another_fusion(config: TrainingConfig) -> None:
+    Trainer(config, tabletop_small()).save()
+    other = with_fusion(tabletop_small(), "projector")
+    with pytest.raises(UserError, match="another policy: fusion is projector, was early"):
+        Trainer(config, other)
+    fresh = beside(config, "other")
+    trainer = Trainer(replace(fresh, start=config.output / "checkpoint.pt"), other)
+    assert any(name.startswith("policy.fusion.project") for name in trainer.fresh)
+    assert not any(name.startswith(("policy.vision", "policy.head")) for name in trainer.fresh)
+    assert len(list(trainer.run())) == fresh.steps
 
 
 def test_a_further_round_starts_from_a_bundle(
