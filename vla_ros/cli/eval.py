@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from rich.table import Table
 from vla_ros.cli.measurement import conclude
 from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
+from vla_ros.evaluation.deprivation import LOSABLE
 from vla_ros.evaluation.episode import EpisodeResult
 from vla_ros.evaluation.plan import EvaluationPlan, first_seed
 from vla_ros.evaluation.report import Report
@@ -57,6 +59,10 @@ def evaluate(
     ablate: Annotated[
         str | None, typer.Option(help="instruction: tell each episode another one's sentence.")
     ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Take a sensor away: {', '.join(LOSABLE)}; more than once for more."),
+    ] = None,
     through_ros: Annotated[
         bool, typer.Option("--through-ros", help="Run the real nodes, in real time.")
     ] = False,
@@ -82,6 +88,8 @@ def evaluate(
 
     vla_ros eval --ablate instruction
 
+    vla_ros eval --without depth
+
     vla_ros eval --through-ros --episodes 60
     """
     bundle = policy or resource_path("models/tabletop-small")
@@ -94,6 +102,7 @@ def evaluate(
         first_seed=first_seed(seed),
         phrasings=phrasings,
         ablate=ablate,
+        without=tuple(without or ()),
     )
     if through_ros:
         if video is not None:
@@ -102,9 +111,13 @@ def evaluate(
     else:
         report = _directly("episodes", bundle, plan, workers, json)
         results = report.to_dict()
+        if without:
+            everything = _directly("all sensors", bundle, replace(plan, without=()), workers, None)
+            results["success_with_everything"] = everything.success
+            results["points_lost"] = 100.0 * (everything.success - report.success)
     _print_failures(report)
     changed = "through_ros" if through_ros else ablate or ("phrasing" if phrasings else split)
-    command = MUSTS[changed]
+    command = f"vla_ros eval --without {' '.join(without)}" if without else MUSTS[changed]
     status = conclude(command, results, json_path=json, check=check)
     if video is not None:
         _film(bundle, report, video)
@@ -118,7 +131,7 @@ def _through_ros(
     if plan != EvaluationPlan(episodes=plan.episodes, first_seed=plan.first_seed):
         raise UserError(
             "--through-ros plays the core suite on unseen seeds; it takes no --split, "
-            "--phrasings or --ablate"
+            "--phrasings, --ablate or --without"
         )
     from vla_ros.cli.through_ros import evaluate_through_ros  # only this imports rclpy
 

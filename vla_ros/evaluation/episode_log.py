@@ -28,7 +28,7 @@ class EpisodeLog:
             way: How it is played: `direct` or `through ROS`.
         """
         self._path = path
-        asked = [bundle_sha256, way, plan.first_seed, plan.split, plan.limit_s]
+        asked = [bundle_sha256, way, plan.first_seed, plan.split, plan.without, plan.limit_s]
         content = json.dumps([*asked, plan.instructions()])
         self._heading = json.dumps({"evaluation": hashlib.sha256(content.encode()).hexdigest()})
         self.results = {result.index: result for result in self._read()}

@@ -9,7 +9,7 @@ import imageio.v3 as imageio
 import numpy as np
 
 from vla_ros.core.types import Observation, UInt8Array
-from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.evaluation.deprivation import open_policy
 from vla_ros.evaluation.episode import OnStep, run_episode
 from vla_ros.evaluation.report import Report
 from vla_ros.sim.environment import STEP_S, Environment
@@ -26,7 +26,7 @@ def film_failures(bundle: Path, report: Report, directory: Path) -> Iterator[Pat
         directory: Where the videos go, as SEED-SKILL.mp4; made if it is not there.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    environment, policy = Environment(), OnnxPolicy(bundle)
+    environment, policy = Environment(), open_policy(bundle, report.plan.without)
     for result in report.results:
         if result.success:
             continue

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vla_ros.core.errors import UserError
+from vla_ros.evaluation.deprivation import LOSABLE
 from vla_ros.sim.instruction_files import load_phrasings
 from vla_ros.sim.instructions import PhrasingBook
 from vla_ros.sim.scenes import SKILLS, TEST_SEED, Scene, sample_scene
@@ -33,6 +34,7 @@ class EvaluationPlan:
         first_seed: Of the first scene, `TEST_SEED` or above.
         phrasings: A phrasing file whose templates replace the split's.
         ablate: `instruction`: each episode's policy is told another episode's sentence.
+        without: Sensors that are taken away from the policy, of `deprivation.LOSABLE`.
         limit_s: Longest duration of an episode in simulated [s].
     """
 
@@ -42,6 +44,7 @@ class EvaluationPlan:
     first_seed: int = TEST_SEED
     phrasings: Path | None = None
     ablate: str | None = None
+    without: tuple[str, ...] = ()
     limit_s: float = LIMIT_S
 
     def __post_init__(self) -> None:
@@ -54,6 +57,7 @@ class EvaluationPlan:
             ("suite", self.suite, SUITES),
             ("split", self.split, SPLITS),
             ("ablate", self.ablate or ABLATIONS[0], ABLATIONS),
+            *(("without", name, tuple(LOSABLE)) for name in self.without),
         ):
             if value not in choices:
                 raise UserError(f"{name} {value!r} does not exist; choose {' or '.join(choices)}")

@@ -64,6 +64,7 @@ class Report:
             "split": plan.split,
             "phrasings": None if plan.phrasings is None else str(plan.phrasings),
             "ablate": plan.ablate,
+            "without": list(plan.without),
             "seeds": [plan.first_seed, plan.first_seed + plan.episodes - 1],
             "bundle": self.bundle,
             "bundle_sha256": self.bundle_sha256,

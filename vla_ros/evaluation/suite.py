@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-from vla_ros.contract.loading import load_contract
 from vla_ros.core.errors import UserError
 from vla_ros.core.protocols import Policy
-from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.evaluation.deprivation import open_policy
 from vla_ros.evaluation.episode import EpisodeResult, run_episode
 from vla_ros.evaluation.episode_log import EpisodeLog
 from vla_ros.evaluation.plan import EvaluationPlan
@@ -44,7 +43,7 @@ def evaluate(
     """
     if workers < 1:
         raise UserError(f"workers is {workers}; expected 1 or more")
-    policy = OnnxPolicy(bundle, load_contract("tabletop_sim"))
+    policy = open_policy(bundle, plan.without)
     jobs = [(str(bundle), plan, index, text) for index, text in enumerate(plan.instructions())]
     results = collect_results(
         lambda missing: _play_all(policy, [jobs[index] for index in missing], workers),
@@ -118,11 +117,11 @@ def _play_all(policy: Policy, jobs: list[_Job], workers: int) -> Iterator[Episod
 
 def _play_job(job: _Job) -> EpisodeResult:
     bundle, plan, index, text = job
-    environment, policy = _tools(bundle)
+    environment, policy = _tools(bundle, plan.without)
     return play(environment, policy, plan, index, text)
 
 
 @cache
-def _tools(bundle: str) -> tuple[Environment, OnnxPolicy]:
+def _tools(bundle: str, without: tuple[str, ...]) -> tuple[Environment, Policy]:
     """Load what a worker process needs once."""
-    return Environment(), OnnxPolicy(bundle)
+    return Environment(), open_policy(Path(bundle), without)
