@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from vla_ros_interfaces.msg import ActionChunk, GateStatus
 
 from vla_ros.bringup.graph import NodeDescription
@@ -23,6 +24,7 @@ from vla_ros.testing.listener import Listener
 from vla_ros.testing.node_process import GraphProcess, NodeProcess
 from vla_ros.testing.spinning import Spinner
 from vla_ros.testing.topic_robot import TopicRobot
+from vla_ros.testing.waiting import wait_for
 
 CONTRACT = "tabletop_sim"
 
@@ -49,8 +51,7 @@ def listener(executor: SingleThreadedExecutor) -> Iterator[Listener]:
     made.listen(ActionChunk, "/vla/policy/chunk", command_qos())
     executor.add_node(node)
     yield made
-    executor.remove_node(node)
-    node.destroy_node()
+    remove(executor, node)
 
 
 @pytest.fixture
@@ -59,8 +60,14 @@ def robot(executor: SingleThreadedExecutor) -> Iterator[TopicRobot]:
     made = TopicRobot(node, load_contract(CONTRACT))
     executor.add_node(node)
     yield made
+    remove(executor, node)
+
+
+def remove(executor: SingleThreadedExecutor, node: Node) -> None:
+    """Destroy a node in the thread that spins it, where none of its callbacks runs meanwhile."""
     executor.remove_node(node)
-    node.destroy_node()
+    destroyed = executor.create_task(node.destroy_node)
+    wait_for(destroyed.done, "the node to be gone")
 
 
 @pytest.fixture

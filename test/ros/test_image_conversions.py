@@ -124,6 +124,34 @@ def test_png_is_decoded_and_rubbish_is_refused() -> None:
             rgb(message, "png")
 
 
+@pytest.mark.parametrize(
+    ("extension", "encoding", "written"),
+    [
+        (".jpg", "jpeg", "jpeg"),
+        (".jpg", "jpeg", "JPG"),
+        (".jpg", "jpeg", "rgb8; jpeg compressed bgr8"),
+        (".png", "png", "bgr8; png compressed bgr8"),
+    ],
+)
+def test_the_ways_in_which_drivers_write_a_format_are_understood(
+    extension: str, encoding: str, written: str
+) -> None:
+    done, data = cv2.imencode(extension, np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+    assert done
+    message = CompressedImage(format=written, data=array.array("B", data.tobytes()))
+    np.testing.assert_allclose(rgb(message, encoding), 90, atol=2)
+
+
+@pytest.mark.parametrize("written", ["jpeg", "rgb8; jpeg compressed bgr8", ""])
+def test_a_compressed_image_of_another_format_names_topic_and_both_formats(written: str) -> None:
+    done, data = cv2.imencode(".jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    assert done
+    message = CompressedImage(format=written, data=array.array("B", data.tobytes()))
+    with pytest.raises(ObservationError) as caught:
+        rgb(message, "png")
+    assert str(caught.value) == f"{TOPIC}: format is '{written}', the contract says 'png'"
+
+
 def test_a_compressed_image_of_another_size_is_refused() -> None:
     done, data = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))
     assert done

@@ -9,7 +9,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 from vla_ros_interfaces.srv import LoadPolicy
 
@@ -135,6 +135,58 @@ def test_an_instruction_that_nobody_repeats_is_dropped(
     wait_for(lambda: reason in policy.output, "the reason in the log")
     instructor.timer.reset()
     wait_for(lambda: listener.last(CHUNKS).horizon, "chunks again")
+
+
+def test_the_same_words_after_a_pause_begin_anew(
+    working: None, instructor: Instructor, listener: Listener
+) -> None:
+    instructor.text = "push the red cube"
+    wait_for(lambda: listener.last(CHUNKS).progress > 0.1, "progress")
+    count = len(listener.heard[CHUNKS])
+    instructor.text = ""
+    wait_for(lambda: listener.last(CHUNKS).horizon == 0, "the pause")
+    instructor.text = "push the red cube"
+    wait_for(lambda: listener.last(CHUNKS).horizon, "chunks again")
+    progress = [chunk.progress for chunk in listener.heard[CHUNKS][count:] if chunk.horizon]
+    assert min(progress) < 0.05
+
+
+def test_a_negative_instruction_time_out_ends_the_node_with_one_message(
+    start_node: StartNode,
+) -> None:
+    process = start_node("policy", backend="swaying", bundle="", instruction_timeout_s=-1.0)
+    assert process.wait() == 78
+    said = "instruction_timeout_s: expected 0 (never) or a duration above 0 s, got -1"
+    assert said in process.output
+    assert "Traceback" not in process.output
+
+
+def test_the_diagnostics_go_on_when_simulated_time_stands_still(
+    start_node: StartNode, listener: Listener
+) -> None:
+    start_node("policy", backend="swaying", bundle="", use_sim_time=True).wait_active()
+    wait_for(lambda: listener.finding("policy: inference"), "diagnostics without a clock")
+
+
+def test_another_device_on_the_topic_of_the_joint_states_does_not_stop_inference(
+    robot: TopicRobot, working: None, listener: Listener
+) -> None:
+    wheels = robot.node.create_publisher(JointState, STATE, sensor_qos())
+    message = JointState(name=["left_wheel"], position=[1.0])
+    robot.node.create_timer(0.005, lambda: wheels.publish(message))
+    wait_for(lambda: wheels.get_subscription_count() >= 1, "the policy to listen")
+    start = len(moving(listener))
+    wait_for(lambda: len(moving(listener)) > start + 60, "60 chunks")
+    first, last = (moving(listener)[start + step].header.stamp for step in (0, 60))
+    assert 60 / (1e-9 * (to_ns(last) - to_ns(first))) > 24.0
+
+
+def test_joint_states_of_other_joints_alone_are_named(
+    robot: TopicRobot, start_node: StartNode, instructor: Instructor, listener: Listener
+) -> None:
+    robot.spoil[STATE] = lambda m: setattr(m, "name", ["a", "b", "c", "d", "e", "f"])
+    start_node("policy", backend="swaying", bundle="").wait_active()
+    explained(listener, STATE, "no joint shoulder_pan")
 
 
 def test_an_instruction_that_the_policy_refuses_is_named_in_the_diagnostics(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from vla_ros_interfaces.srv import LoadPolicy
 
 from vla_ros.core.resources import resource_path
 from vla_ros.ros.qos import latched_qos
+from vla_ros.ros.stamps import to_ns
 from vla_ros.testing.listener import Listener
 from vla_ros.testing.node_process import NodeProcess
 from vla_ros.testing.topic_robot import TopicRobot
@@ -67,6 +69,23 @@ def test_the_policy_works_and_a_corrupted_bundle_does_not_replace_it(
     assert answer.bundle_sha256 == chunk.bundle
     count = len(listener.heard[CHUNKS])
     wait_for(lambda: len(listener.heard[CHUNKS]) > count + 5, "chunks of the new policy")
+
+
+def test_the_running_policy_goes_on_while_another_one_is_loaded(
+    robot: TopicRobot, listener: Listener, start_node: StartNode
+) -> None:
+    start_node("policy", bundle=str(SHIPPED)).wait_active()
+    publisher = robot.node.create_publisher(String, "/vla/instruction", latched_qos())
+    robot.node.create_timer(0.1, lambda: publisher.publish(String(data="lift the red cube")))
+    wait_for(lambda: (c := listener.last(CHUNKS)) and c.horizon and c, "a chunk")
+    begun = len(listener.heard[CHUNKS]) - 1
+    assert listener.call(
+        LoadPolicy, "/vla/policy/load", LoadPolicy.Request(path=str(SHIPPED))
+    ).success
+    count = len(listener.heard[CHUNKS])
+    wait_for(lambda: len(listener.heard[CHUNKS]) > count + 5, "chunks of the new policy")
+    frames = [to_ns(c.header.stamp) for c in listener.heard[CHUNKS][begun:] if c.horizon]
+    assert max(after - before for before, after in pairwise(frames)) < 500_000_000
 
 
 def test_a_bundle_for_another_robot_is_refused_unless_that_is_allowed(

@@ -13,6 +13,7 @@ from vla_ros.ros.joints import (
     COMMAND_TYPES,
     CommandCodec,
     JointStateReader,
+    OtherJoints,
     write_joint_state,
 )
 from vla_ros.ros.stamps import to_ns, to_time
@@ -41,6 +42,15 @@ def test_a_missing_joint_is_named() -> None:
     reader = JointStateReader("/joint_states", JOINTS)
     with pytest.raises(ObservationError, match="/joint_states: no joint gripper"):
         reader.read(joint_state(["pan", "lift"], [1.0, 2.0]))
+
+
+def test_the_joint_state_of_another_device_is_told_from_one_that_lacks_a_joint() -> None:
+    reader = JointStateReader("/joint_states", JOINTS)
+    with pytest.raises(OtherJoints, match="no joint pan, lift, gripper; the message has wheel"):
+        reader.read(joint_state(["wheel"], [1.0]))
+    with pytest.raises(ObservationError) as caught:
+        reader.read(joint_state(["wheel", "pan"], [1.0, 1.0]))
+    assert not isinstance(caught.value, OtherJoints)
 
 
 def test_fewer_positions_than_names_are_refused() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool, Trigger
@@ -12,26 +15,28 @@ from vla_ros_interfaces.msg import ActionChunk, GateStatus
 
 from vla_ros.contract import STATE, load_contract
 from vla_ros.core.conventions import PATIENCE_NS
-from vla_ros.core.errors import ChunkRejected, ObservationError
-from vla_ros.observation.rates import RateMonitor
+from vla_ros.core.errors import ChunkRejected
 from vla_ros.ros.chunks import read_chunk
 from vla_ros.ros.diagnostics import DiagnosticsPublisher
-from vla_ros.ros.gate_driver import GateDriver, Measured
-from vla_ros.ros.gate_reports import command_finding, gate_findings, state_finding, write_status
-from vla_ros.ros.joints import CommandCodec, JointStateReader
+from vla_ros.ros.gate_driver import GateDriver
+from vla_ros.ros.gate_reports import command_finding, gate_findings, write_status
+from vla_ros.ros.joint_state_input import JointStateInput
+from vla_ros.ros.joints import CommandCodec
 from vla_ros.ros.lifecycle import ManagedNode
 from vla_ros.ros.parameters import declare_parameters, parameter
-from vla_ros.ros.periodic import PeriodicThread, prefer_this_process
-from vla_ros.ros.qos import command_qos, latched_qos, sensor_qos
+from vla_ros.ros.periodic import PeriodicThread, create_steady_timer, prefer_this_process
+from vla_ros.ros.qos import command_qos, event_qos, latched_qos, sensor_qos
 from vla_ros.ros.robot_time import RobotTime
 from vla_ros.ros.running import main_of
-from vla_ros.ros.stamps import to_ns
 from vla_ros.safety import make_gate
 
 #: SCHED_FIFO priorities, where permitted: of the whole process, and of the control thread.
 PROCESS_PRIORITY, CONTROL_PRIORITY = 20, 40
 #: Commands are decided this long before they are due [s].
 LEAD_S = 0.0015
+#: A node that ends waits for the arm to stand still for as long as the limits let a stop take and
+#: this much more [s], but no longer than whoever ends it waits before it kills.
+BRAKE_MARGIN_S, LONGEST_BRAKE_S = 0.5, 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +50,13 @@ class GateParameters:
         False, about="begin with the emergency stop latched, until gate/reset"
     )
     autostart: bool = parameter(True, about="configure and activate at once")
+
+    def __post_init__(self) -> None:
+        """Refuse a rate that is none."""
+        if not (isfinite(self.status_rate_hz) and self.status_rate_hz > 0.0):
+            raise ValueError(
+                f"status_rate_hz: expected a rate above 0 Hz, got {self.status_rate_hz:g}"
+            )
 
 
 class GateNode(ManagedNode):
@@ -64,27 +76,31 @@ class GateNode(ManagedNode):
         self._time = RobotTime(self)
         self._driver = self._make_driver()
         self._codec = CommandCodec(action.command.type, action.joints, self._period_s)
-        self._topic = state.topic
-        self._reader = JointStateReader(state.topic, action.joints)
-        self._state_fault = "no message has arrived"
-        self._rate = RateMonitor(state.rate_hz)
+        check = self._driver.gate.state_check
+        self._joint_states = JointStateInput(state, action.joints, check, self._time)
         self._diagnostics = DiagnosticsPublisher(self, contract.name)
         self._commands = self.create_publisher(
             self._codec.message_type, action.command.topic, command_qos()
         )
         self._status = self.create_publisher(GateStatus, "gate/status", latched_qos())
-        self.create_subscription(JointState, state.topic, self._on_joint_state, sensor_qos())
+        waiting = max(1, round(0.1 * state.rate_hz))  # other devices may share the topic
+        self.create_subscription(
+            JointState, state.topic, self._on_joint_state, sensor_qos(depth=waiting)
+        )
         self.create_subscription(ActionChunk, "policy/chunk", self._on_chunk, command_qos())
-        self.create_subscription(Bool, "estop", self._on_estop_topic, command_qos())
+        # of presses and releases none may be lost, however soon the next one follows
+        self.create_subscription(Bool, "estop", self._on_estop_topic, event_qos())
         self.create_service(SetBool, "gate/estop", self._on_estop)
-        self.create_service(Trigger, "gate/reset", self._on_reset)
-        self.create_timer(1.0 / self._settings.status_rate_hz, self._publish_status)
-        self.create_timer(1.0, self._diagnose)
+        waits = ReentrantCallbackGroup()  # what waits for a reset must not keep the rest waiting
+        self.create_service(Trigger, "gate/reset", self._on_reset, callback_group=waits)
+        create_steady_timer(self, 1.0 / self._settings.status_rate_hz, self._publish_status)
+        create_steady_timer(self, 1.0, self._diagnose)
+        self._prepare_control()
 
     def start(self) -> None:
         """Start the control thread on a gate that does not know yet where the robot is."""
         self._driver = self._make_driver()
-        self._rate.start(self._time.now_ns())
+        self._joint_states.start()
         self._started_ns = self._time.now_ns()
         self._control = PeriodicThread(
             self._decide,
@@ -102,16 +118,33 @@ class GateNode(ManagedNode):
         before = getattr(self, "_driver", None)
         driver = GateDriver(make_gate(self._contract))
         if self._settings.start_stopped if before is None else before.stopped:
-            driver.press(True)
-            driver.press(before is not None and before.pressed)
+            driver.press(True, "start")
+            driver.press(False, "start")
+        for button in before.buttons if before is not None else ():
+            driver.press(True, button)
         return driver
+
+    def _prepare_control(self) -> None:
+        """Ask for the scheduling that is wanted, and check that stops are short enough."""
+        granted = "as it is, without `realtime`"
+        if self._settings.realtime:
+            granted = prefer_this_process(PROCESS_PRIORITY)
+        self.get_logger().info(f"control thread: {granted}")
+        longest_s = self._driver.gate.longest_stop_s
+        if longest_s + BRAKE_MARGIN_S > LONGEST_BRAKE_S:
+            self.get_logger().warning(
+                f"the limits let a stop take {longest_s:.1f} s: a gate that is ended meanwhile "
+                f"waits {LONGEST_BRAKE_S:g} s and leaves the rest to the servos; raise the "
+                "acceleration or jerk limits, or lower the velocities"
+            )
 
     def stop(self) -> None:
         """Brake to a stand-still, then end the control thread."""
         control, self._control = self._control, None
         if control is None:
             return
-        if self.fatal is None and not self._driver.brake(timeout_s=1.0):
+        allowed_s = min(self._driver.gate.longest_stop_s + BRAKE_MARGIN_S, LONGEST_BRAKE_S)
+        if self.fatal is None and not self._driver.brake(allowed_s):
             self.get_logger().error("the arm was still moving when the gate was stopped")
         control.stop()
 
@@ -129,17 +162,8 @@ class GateNode(ManagedNode):
             self._driver.note_sent(self._time.now_ns())
 
     def _on_joint_state(self, message: JointState) -> None:
-        self._rate.count(self._time.now_ns())
-        try:
-            stamp_ns = to_ns(message.header.stamp)
-            if stamp_ns == 0:
-                raise ObservationError(self._topic, "the stamp is 0: the driver must set it")
-            positions = self._reader.read(message)
-            self._driver.measured = Measured(positions, self._time.from_stamp(stamp_ns))
-            self._state_fault = ""
-        except ObservationError as error:
-            self._driver.measured = None
-            self._state_fault = error.reason
+        self._joint_states.receive(message)
+        self._driver.measured = self._joint_states.measured
 
     def _on_chunk(self, message: ActionChunk) -> None:
         if message.horizon == 0:
@@ -153,23 +177,35 @@ class GateNode(ManagedNode):
         self._driver.offer(replace(chunk, stamp_ns=self._time.from_stamp(chunk.stamp_ns)))
 
     def _on_estop_topic(self, message: Bool) -> None:
-        self._press(bool(message.data))
+        self._press(bool(message.data), "topic")
 
     def _on_estop(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._press(bool(request.data))
-        response.success = True
-        response.message = "engaged" if request.data else "released; latched until gate/reset"
+        self._press(bool(request.data), "service")
+        response.success, response.message = True, "released; latched until gate/reset"
+        if request.data:
+            response.message = "engaged"
+        elif self._driver.pressed:
+            response.message = "released here; the button on the topic estop is still pressed"
         return response
 
-    def _press(self, pressed: bool) -> None:
-        if pressed != self._driver.pressed:
+    def _press(self, pressed: bool, button: str) -> None:
+        was = self._driver.pressed
+        self._driver.press(pressed, button)
+        if self._driver.pressed != was:
             self.get_logger().warning(f"emergency stop {'engaged' if pressed else 'released'}")
-        self._driver.press(pressed)
 
-    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        fault = self._driver.reset(timeout_s=0.5)
-        if fault and self._state_fault:
-            fault = f"{self._topic}: {self._state_fault}"
+    async def _on_reset(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """Answer when the arm stands still and the gate has begun anew, or cannot."""
+        if self._control is None:
+            response.message = "the gate is not active"
+            return response
+        answer: Future = Future(executor=self.executor)
+        self._driver.reset(answer.set_result)
+        fault = await answer
+        if fault:
+            fault = self._joint_states.fault() or fault
         response.success, response.message = not fault, fault or "ready"
         return response
 
@@ -177,9 +213,11 @@ class GateNode(ManagedNode):
         control = self._control
         if control is None or self._driver.command is None:
             return
-        fault = f"{self._topic}: {self._state_fault}" if self._state_fault else ""
         message = write_status(
-            self._driver, self._time.now_ns(), control.jitter.summarize(), fault
+            self._driver,
+            self._time.now_ns(),
+            control.jitter.summarize(),
+            self._joint_states.fault(),
         )
         message.header.stamp = self.get_clock().now().to_msg()
         self._status.publish(message)
@@ -189,21 +227,17 @@ class GateNode(ManagedNode):
         if control is None or self._time.now_ns() - self._started_ns < PATIENCE_NS:
             return
         jitter = control.jitter.summarize()
-        listeners = self._commands.get_subscription_count()
+        topic = self._contract.action.command.topic
         self._diagnostics.publish(
             [
-                state_finding(self._topic, self._state_fault, self._rate, self._time.now_ns()),
-                command_finding(self._contract.action.command.topic, listeners),
+                self._joint_states.finding(),
+                command_finding(self, topic),
                 *gate_findings(self._driver, jitter, self._period_s),
             ]
         )
 
 
-def main() -> None:
-    """Run the node, with real-time scheduling where that is permitted."""
-    print(f"control thread: {prefer_this_process(PROCESS_PRIORITY)}", flush=True)
-    main_of(GateNode)()
-
+main = main_of(GateNode)
 
 if __name__ == "__main__":
     main()

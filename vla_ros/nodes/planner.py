@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.task import Future
-from std_msgs.msg import String
 from vla_ros_interfaces.action import RunInstruction
 from vla_ros_interfaces.msg import GateStatus
 
@@ -30,9 +28,12 @@ from vla_ros.planner import (
     Verdict,
 )
 from vla_ros.ros.diagnostics import OK, WARN, DiagnosticsPublisher, Finding
+from vla_ros.ros.event_trace import EventTrace
+from vla_ros.ros.instruction_sender import InstructionSender
 from vla_ros.ros.lifecycle import ManagedNode
 from vla_ros.ros.parameters import declare_parameters, parameter
-from vla_ros.ros.qos import event_qos, latched_qos
+from vla_ros.ros.periodic import create_steady_timer
+from vla_ros.ros.qos import latched_qos
 from vla_ros.ros.running import main_of
 
 #: How often goals are judged and the instruction is repeated [s]. The policy drops an instruction
@@ -98,12 +99,12 @@ class PlannerNode(ManagedNode):
         self._goals: list[RunningGoal] = []
         self._heard_ns = 0
         self._diagnostics = DiagnosticsPublisher(self, contract.name)
-        self._instruction = self.create_publisher(String, "instruction", latched_qos())
-        self._trace = self.create_publisher(String, "planner/trace", event_qos())
+        self._instruction = InstructionSender(self)
+        self._trace = EventTrace(self, "planner/trace")
         self.create_subscription(GateStatus, "gate/status", self._on_status, latched_qos())
-        self.create_timer(CHECK_S, self._judge)
-        self.create_timer(REPEAT_S, self._repeat)
-        self.create_timer(1.0, self._diagnose)
+        create_steady_timer(self, CHECK_S, self._judge)
+        create_steady_timer(self, REPEAT_S, self._repeat)
+        create_steady_timer(self, 1.0, self._diagnose)
         self._server = ActionServer(
             self,
             RunInstruction,
@@ -115,7 +116,7 @@ class PlannerNode(ManagedNode):
     def start(self) -> None:
         """Clear what a planner before this one may have left behind, and take goals."""
         self._working = True
-        self._instruction.publish(String(data=""))
+        self._instruction.clear()
 
     def stop(self) -> None:
         """End the running goal and tell the policy to stop."""
@@ -125,7 +126,7 @@ class PlannerNode(ManagedNode):
         for goal in self._goals:
             goal.monitor.end(Outcome.FAILED, "the planner is shutting down", now_ns=_now_ns())
         self._judge()
-        self._instruction.publish(String(data=""))
+        self._instruction.clear()
 
     @property
     def answering(self) -> int | None:
@@ -146,26 +147,23 @@ class PlannerNode(ManagedNode):
         admission = self._slot.admit(request.instruction, request.timeout_s, _now_ns())
         if admission.monitor is None:
             return self._refuse(handle, admission.reason)
+        if admission.preempted is not None:
+            self._instruction.clear()  # even of the same words this one begins anew
         goal = RunningGoal(
             handle=handle, monitor=admission.monitor, verdict=Future(executor=self.executor)
         )
         self._goals.append(goal)
         self._unanswered += 1
-        self._tell("goal", instruction=goal.monitor.instruction)
+        self._trace.tell("goal", instruction=goal.monitor.instruction)
         self._repeat()
         verdict: Verdict = await goal.verdict
-        self._tell("verdict", outcome=verdict.outcome.name, message=verdict.message)
+        self._trace.tell("verdict", outcome=verdict.outcome.name, message=verdict.message)
         self._finish(handle, verdict.outcome)
         self._unanswered -= 1
-        return RunInstruction.Result(
-            outcome=int(verdict.outcome),
-            message=verdict.message,
-            duration_s=verdict.duration_s,
-            progress=verdict.progress,
-        )
+        return RunInstruction.Result(**asdict(verdict))
 
     def _refuse(self, handle: ServerGoalHandle, reason: str) -> Any:
-        self._tell("refused", message=reason)
+        self._trace.tell("refused", message=reason)
         handle.abort()
         return RunInstruction.Result(outcome=int(Outcome.REJECTED), message=reason)
 
@@ -190,25 +188,18 @@ class PlannerNode(ManagedNode):
             self._goals.remove(goal)
             goal.verdict.set_result(verdict)
             if self._slot.current is None:
-                self._instruction.publish(String(data=""))
+                self._instruction.clear()
 
     def _repeat(self) -> None:
         """Repeat the instruction, and tell the client how it goes."""
         current = self._slot.current
         if current is None or not self._working:
             return
-        self._instruction.publish(String(data=current.instruction))
-        feedback = current.feedback(_now_ns())
+        self._instruction.send(current.instruction)
+        feedback = RunInstruction.Feedback(**asdict(current.feedback(_now_ns())))
         for goal in self._goals:
             if goal.monitor is current:
-                goal.handle.publish_feedback(
-                    RunInstruction.Feedback(
-                        step=feedback.step,
-                        reason=feedback.reason,
-                        progress=feedback.progress,
-                        elapsed_s=feedback.elapsed_s,
-                    )
-                )
+                goal.handle.publish_feedback(feedback)
 
     def _on_status(self, message: GateStatus) -> None:
         self._heard_ns = _now_ns()
@@ -223,15 +214,6 @@ class PlannerNode(ManagedNode):
                 progress=message.progress,
                 chunk_age_s=message.chunk_age_s,
             )
-        )
-
-    def _tell(self, event: str, **details: str) -> None:
-        """Log an event and publish it as JSON on `planner/trace`."""
-        words = " ".join(details.values())
-        self.get_logger().info(f"{event}: {words}")
-        stamp_ns = self.get_clock().now().nanoseconds
-        self._trace.publish(
-            String(data=json.dumps({"stamp_ns": stamp_ns, "event": event, **details}))
         )
 
     def _diagnose(self) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
+from math import isfinite
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from std_msgs.msg import String
 from vla_ros_interfaces.msg import ActionChunk
@@ -18,8 +20,10 @@ from vla_ros.observation.rates import RateMonitor
 from vla_ros.ros.chunks import write_chunk
 from vla_ros.ros.command_memory import CommandMemory
 from vla_ros.ros.diagnostics import ERROR, OK, DiagnosticsPublisher, Finding
+from vla_ros.ros.instruction_input import InstructionInput, Wanted
 from vla_ros.ros.lifecycle import ManagedNode
 from vla_ros.ros.parameters import declare_parameters, parameter
+from vla_ros.ros.periodic import create_steady_timer
 from vla_ros.ros.policy_backends import load_backend, load_fitting
 from vla_ros.ros.qos import command_qos, latched_qos
 from vla_ros.ros.running import main_of
@@ -49,6 +53,14 @@ class PolicyParameters:
     sensor_reliability: str = parameter("best_effort", about="best_effort or reliable")
     autostart: bool = parameter(True, about="configure and activate at once")
 
+    def __post_init__(self) -> None:
+        """Refuse a time-out that is none."""
+        if not (isfinite(self.instruction_timeout_s) and self.instruction_timeout_s >= 0.0):
+            raise ValueError(
+                "instruction_timeout_s: expected 0 (never) or a duration above 0 s, got "
+                f"{self.instruction_timeout_s:g}"
+            )
+
 
 class PolicyNode(ManagedNode):
     """Infers on each new frame of the reference camera, in a thread of its own.
@@ -66,8 +78,8 @@ class PolicyNode(ManagedNode):
         self._contract = load_contract(self._settings.contract)
         self._policy = self._load(self._settings.bundle)
         self._next_policy: Policy | None = None
-        self._instruction = self._considered = self._started = ""
-        self._instructed_ns = 0
+        self._instruction = InstructionInput(self._settings.instruction_timeout_s)
+        self._considered, self._started = Wanted(), ""
         self._stopping = threading.Event()
         self._fault = ""
         self._inference_ms = 0.0
@@ -77,13 +89,14 @@ class PolicyNode(ManagedNode):
         self._diagnostics = DiagnosticsPublisher(self, self._contract.name)
         self._chunks = self.create_publisher(ActionChunk, "policy/chunk", command_qos())
         self.create_subscription(String, "instruction", self._on_instruction, latched_qos())
-        self.create_service(LoadPolicy, "policy/load", self._on_load)
-        self.create_timer(1.0, self._diagnose)
+        aside = ReentrantCallbackGroup()  # sensors are not to wait for a policy that is loaded
+        self.create_service(LoadPolicy, "policy/load", self._on_load, callback_group=aside)
+        create_steady_timer(self, 1.0, self._diagnose)
 
     def start(self) -> None:
         """Start to infer."""
         self._stopping.clear()
-        self._considered = self._started = ""
+        self._considered, self._started = Wanted(), ""
         self._inferred_ns = time.monotonic_ns()
         self._streams.start()
         self._rate.start(self._streams.now_ns())
@@ -128,33 +141,26 @@ class PolicyNode(ManagedNode):
     def _take_up_changes(self) -> None:
         """Change policy and instruction, if others have come."""
         policy, self._next_policy = self._next_policy, None
-        wanted = self._wanted()
+        wanted, before = self._instruction.wanted(), self._considered
         if policy is not None:
             self._policy = policy
-        elif wanted == self._considered:
+        elif wanted == before or not (wanted.text or before.text):
             return
         self._considered, self._started, self._fault = wanted, "", ""
         self._chunks.publish(ActionChunk())  # without rows: nothing of the old one is to be done
-        if not wanted:
+        if not wanted.text:
+            if wanted.dropped:
+                self.get_logger().warning(
+                    "idle: the instruction was not repeated for "
+                    f"{self._settings.instruction_timeout_s:.1f} s; is the planner running?"
+                )
             return
         try:
-            self._policy.start(wanted)
-            self._started, self._inferred_ns = wanted, time.monotonic_ns()
+            self._policy.start(wanted.text)
+            self._started, self._inferred_ns = wanted.text, time.monotonic_ns()
         except InstructionRejected as error:
             self._fault = str(error)
             self.get_logger().error(f"instruction rejected: {error}")
-
-    def _wanted(self) -> str:
-        """Return the instruction in force; it ends with whoever stands behind it."""
-        allowed_s = self._settings.instruction_timeout_s
-        silent_s = (time.monotonic_ns() - self._instructed_ns) * 1e-9
-        if self._instruction and 0.0 < allowed_s < silent_s:
-            self.get_logger().warning(
-                f"idle: the instruction was not repeated for {silent_s:.1f} s; "
-                "is the planner running?"
-            )
-            self._instruction = ""
-        return self._instruction
 
     def _infer(self, frame_ns: int) -> None:
         streams = self._streams
@@ -175,9 +181,8 @@ class PolicyNode(ManagedNode):
         )
 
     def _on_instruction(self, message: String) -> None:
-        if message.data != self._instruction:
+        if self._instruction.hear(message.data):
             self.get_logger().info(f"instruction: {message.data!r}" if message.data else "idle")
-        self._instruction, self._instructed_ns = message.data, time.monotonic_ns()
 
     async def _on_load(
         self, request: LoadPolicy.Request, response: LoadPolicy.Response

@@ -7,10 +7,13 @@ from collections.abc import Callable
 
 from vla_ros.core.conventions import MAX_CHARACTERS, MAX_TOKENS
 from vla_ros.core.errors import InstructionRejected
+from vla_ros.planner.prohibition import ProhibitionCheck
 from vla_ros.planner.vocabulary import Evidence, Vocabulary
 
 #: Longest word that is looked at, in characters; anything longer is noise.
 MAX_WORD = 30
+#: What is typed for an apostrophe.
+APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u2032\uff07\u00b4`", "'"))
 EXAMPLE = 'For example: "pick up the red cube".'
 
 
@@ -33,6 +36,7 @@ class InstructionCheck:
     ) -> None:
         """Keep the vocabulary and the counter."""
         self._vocabulary = vocabulary or Vocabulary.load()
+        self._prohibitions = ProhibitionCheck(self._vocabulary)
         self._count_tokens = count_tokens or _count_words
 
     def accept(self, text: str) -> str:
@@ -55,15 +59,15 @@ class InstructionCheck:
                 f"{_shortened(tidy)}: it has {tokens} word pieces, the policy reads {MAX_TOKENS}; "
                 "say it in fewer words"
             )
-        words = [word for word in re.findall(r"[a-z']+", tidy.lower()) if len(word) <= MAX_WORD]
-        if reason := self._fault(words):
+        if reason := self._fault(tidy.lower().translate(APOSTROPHES)):
             raise InstructionRejected(f"{_shortened(tidy)}: {reason}")
         return tidy
 
-    def _fault(self, words: list[str]) -> str:
-        """Return why `words` are refused, or an empty text."""
+    def _fault(self, text: str) -> str:
+        """Return why lower-case `text` is refused, or an empty text."""
+        words = [word for word in re.findall(r"[a-z']+", text) if len(word) <= MAX_WORD]
         known = self._vocabulary.find(words)
-        if self._vocabulary.is_negated(words):
+        if self._prohibitions.forbids(text):
             return "it says what not to do; to end what runs, cancel its goal"
         if not (known.colours or known.shapes or known.containers or known.verbs):
             return f"nothing in it is known here. {self._understood()}"

@@ -19,7 +19,16 @@ SHORTEST_FUZZY = 5
 #: Nouns that are everyday words too; they count only after an article or a colour.
 EVERYDAY = frozenset({"can"})
 
-_STARTS = ("negations", "affirmed_negations", "questions")
+_PHRASES = (
+    "negations",
+    "affirmed_negations",
+    "affirmations",
+    "contrasts",
+    "idle_orders",
+    "reasons",
+    "wishes",
+    "questions",
+)
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -43,9 +52,16 @@ class Vocabulary:
         shapes: For example "block" -> "cube".
         containers: For example "basin" -> "bowl".
         verbs: For example "lift" -> "lift"; a verb of several skills stands for the first.
+        ordinary: Words that look like a misspelt verb and are none.
         foreign_colours: Colours nothing has.
-        negations: Beginnings that make an instruction one not to act on.
+        directions: Phrases for directions.
+        negations: What says not to do something; `*` stands for any words.
         affirmed_negations: Words that turn a negation into an order, as in "don't forget to".
+        affirmations: Phrases with a negation in them that negate nothing, as in "why don't you".
+        contrasts: Words that end what a negation reaches to.
+        idle_orders: Phrases with a verb in them that order nothing, as in "hold on".
+        reasons: Beginnings of the reason for a negation.
+        wishes: Words that make an order of an object without a verb, as in "the cube must go up".
         questions: Beginnings of a request for words.
     """
 
@@ -53,9 +69,16 @@ class Vocabulary:
     shapes: dict[str, str]
     containers: dict[str, str]
     verbs: dict[str, str]
+    ordinary: frozenset[str]
     foreign_colours: frozenset[str]
+    directions: tuple[str, ...]
     negations: tuple[str, ...]
     affirmed_negations: tuple[str, ...]
+    affirmations: tuple[str, ...]
+    contrasts: tuple[str, ...]
+    idle_orders: tuple[str, ...]
+    reasons: tuple[str, ...]
+    wishes: tuple[str, ...]
     questions: tuple[str, ...]
 
     @classmethod
@@ -66,8 +89,11 @@ class Vocabulary:
             UserError: if a file or a key is missing; names it.
         """
         folder = directory or resource_path("config/instructions")
-        nouns = _read(folder / "nouns.yaml", ("colours", "shapes", "containers"))
-        words = _read(folder / "vocabulary.yaml", ("verbs", "foreign_colours", *_STARTS))
+        kinds = ("colours", "shapes", "containers", "directions")
+        nouns = _read(folder / "nouns.yaml", kinds)
+        words = _read(
+            folder / "vocabulary.yaml", ("verbs", "ordinary", "foreign_colours", *_PHRASES)
+        )
         verbs: dict[str, str] = {}
         for skill, names in words["verbs"].items():
             for name in names:
@@ -77,8 +103,10 @@ class Vocabulary:
             shapes=_phrases(nouns["shapes"]),
             containers=_phrases(nouns["containers"]),
             verbs=verbs,
+            ordinary=frozenset(words["ordinary"]),
             foreign_colours=frozenset(words["foreign_colours"]),
-            **{key: tuple(words[key]) for key in _STARTS},
+            directions=tuple(_phrases(nouns["directions"])),
+            **{key: tuple(words[key]) for key in _PHRASES},
         )
 
     def find(self, words: list[str]) -> Evidence:
@@ -90,7 +118,8 @@ class Vocabulary:
             for phrase, name in _mentions(text, words, self.shapes)
             if phrase not in EVERYDAY or self._is_noun(text, phrase)
         }
-        verbs = _found(text, words, self.verbs) | _stems(words, self.verbs)
+        actions = [word for word in words if word not in self.ordinary]
+        verbs = _found(text, actions, self.verbs) | _stems(actions, self.verbs)
         return Evidence(
             colours=colours,
             shapes=frozenset(shapes.values()),
@@ -98,15 +127,6 @@ class Vocabulary:
             verbs=verbs,
             foreign_colours=frozenset(words) & self.foreign_colours,
         )
-
-    def is_negated(self, words: list[str]) -> bool:
-        """Return whether an instruction of these words says what not to do."""
-        text = f"{' '.join(words)} "
-        for start in self.negations:
-            if text.startswith(f"{start} "):
-                behind = text.removeprefix(f"{start} ").split(" ")[0]
-                return behind not in self.affirmed_negations
-        return False
 
     def is_question(self, words: list[str]) -> bool:
         """Return whether an instruction of these words asks for words."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from concurrent.futures import Future
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,9 @@ from vla_ros.safety import Command, Gate
 #: pulling it back.
 AWAY_S, MOVED_RAD = 0.25, 0.1
 
+#: Called once from the control thread with why something cannot be done, or ''.
+Answer = Callable[[str], None]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
@@ -32,8 +35,7 @@ class GateDriver:
     """Owns a gate. Callbacks leave references in slots; `tick` takes them in the control thread.
 
     The control thread alone touches the gate while it ticks. Assigning an attribute, and appending
-    to or popping from a deque or list, are atomic, so there is no lock that a slow callback could
-    hold.
+    to or popping from a deque, are atomic, so there is no lock that a slow callback could hold.
     """
 
     def __init__(self, gate: Gate) -> None:
@@ -42,15 +44,17 @@ class GateDriver:
         self.measured: Measured | None = None
         self.command: Command | None = None
         self.chunk_fault = ""
-        self.pressed = False
+        self.buttons: frozenset[str] = frozenset()
         self._press_events: deque[bool] = deque()
         self._chunk: ActionChunk | None = None
         self._idle = False
         self._stopping = False
         self._rested = threading.Event()
-        self._resets: list[Future[str]] = []
+        self._resets: deque[Answer] = deque()
+        self._moved = False
         self._last_measured: Measured | None = None
         self._taken_ns: int | None = None
+        self._error: Exception | None = None
         #: From the stamp of a chunk's observation to the first command made of it.
         self.latency = Jitter()
 
@@ -63,26 +67,29 @@ class GateDriver:
         self._chunk = None
         self._idle = True
 
-    def press(self, pressed: bool) -> None:
-        """Press or release the emergency stop; a press between two ticks counts as well."""
-        if pressed != self.pressed:
-            self.pressed = pressed
-            self._press_events.append(pressed)
+    def press(self, pressed: bool, button: str) -> None:
+        """Press or release one of the buttons; the stop is pressed as long as any of them is.
+
+        A press between two ticks counts as well.
+        """
+        was = self.pressed
+        self.buttons = self.buttons | {button} if pressed else self.buttons - {button}
+        if self.pressed != was:
+            self._press_events.append(self.pressed)
+
+    @property
+    def pressed(self) -> bool:
+        """Whether a button of the emergency stop is pressed."""
+        return bool(self.buttons)
 
     @property
     def stopped(self) -> bool:
         """Whether the emergency stop is pressed, or latched since it was."""
         return self.gate.stopped or bool(self._press_events)
 
-    def reset(self, timeout_s: float) -> str:
-        """Begin anew where the robot is; return why that cannot be, or ''. Waits for a tick."""
-        done: Future[str] = Future()
-        self._resets.append(done)
-        try:
-            return done.result(timeout_s)
-        except TimeoutError:
-            self._resets.clear()
-            return "the gate is not active"
+    def reset(self, answer: Answer) -> None:
+        """Brake, and begin anew where the robot is as soon as the command stands still."""
+        self._resets.append(answer)
 
     def brake(self, timeout_s: float) -> bool:
         """Stop for good and wait until the command stands still; return whether it does."""
@@ -90,17 +97,26 @@ class GateDriver:
         return self._rested.wait(timeout_s)
 
     def tick(self, now_ns: int) -> Command:
-        """Decide one command; the control thread calls it once per period."""
-        gate, measured = self.gate, self.measured
-        self._take(now_ns, measured)
-        if measured is None:
-            command = gate.tick(now_ns, None)
-        else:
-            command = gate.tick(now_ns, measured.positions, measured.time_ns)
-        self.command = command
-        if self._stopping and (command.positions is None or gate.at_rest):
+        """Decide one command; the control thread calls it once per period.
+
+        An error in here is a bug of ours: it is raised when the arm has been brought to rest,
+        since braking needs nothing but the motion itself.
+        """
+        gate = self.gate
+        if self._error is None:
+            try:
+                self.command = self._decide(now_ns)
+            except Exception as error:  # noqa: BLE001 whatever it is, the arm comes to rest first
+                self._error = error
+        if self._error is not None:
+            if gate.at_rest:
+                self._rested.set()
+                raise self._error
+            self.command = gate.tick(now_ns, None)
+        assert self.command is not None
+        if self._stopping and (self.command.positions is None or gate.at_rest):
             self._rested.set()
-        return command
+        return self.command
 
     def note_sent(self, now_ns: int) -> None:
         """The command of the last tick is on its way; called after it was published."""
@@ -108,21 +124,27 @@ class GateDriver:
             self.latency.record(now_ns - self._taken_ns)
             self._taken_ns = None
 
-    def _take(self, now_ns: int, measured: Measured | None) -> None:
-        """Apply what the callbacks have left."""
+    def _decide(self, now_ns: int) -> Command:
+        """Apply what the callbacks have left, and let the gate decide."""
+        measured = self.measured
         while self._press_events:
             self.gate.estop(self._press_events.popleft())
         if measured is not None:
-            self._notice_absence(now_ns, measured)
-        if self._resets:
-            self._resets.pop(0).set_result(self._reset(now_ns, measured))
+            self._notice_absence(measured)
         if self._stopping:
+            self._answer("the gate is being stopped")
             self.gate.drop_chunk("the gate is being stopped")
+        elif self._resets or self._moved:
+            self._begin_anew(now_ns, measured)
         elif self._idle:
             self._idle = False
+            self.chunk_fault = ""
             self.gate.drop_chunk("the policy is idle")
         else:
             self._accept(now_ns)
+        if measured is None:
+            return self.gate.tick(now_ns, None)
+        return self.gate.tick(now_ns, measured.positions, measured.time_ns)
 
     def _accept(self, now_ns: int) -> None:
         chunk, self._chunk = self._chunk, None
@@ -135,26 +157,49 @@ class GateDriver:
         except ChunkRejected as error:
             self.chunk_fault = error.reason
 
-    def _notice_absence(self, now_ns: int, measured: Measured) -> None:
-        """Begin anew where the robot is, if it was away and is not where it was left."""
+    def _notice_absence(self, measured: Measured) -> None:
+        """Want to begin anew if the robot was away and is not where it was left."""
         last, self._last_measured = self._last_measured, measured
         command = self.gate.command
-        if last is None or command is None or self.gate.stopped:
+        if self.gate.stopped:
+            self._moved = False  # whoever resets the stop sees where the robot is
+            return
+        if last is None or command is None:
             return
         if measured.time_ns - last.time_ns <= AWAY_S * 1e9:
             return
         # a gripper that holds something is always far from its command: it has to have moved, too
         if all(_distance(measured.positions, x) > MOVED_RAD for x in (last.positions, command)):
-            self.gate.reset(measured.positions, now_ns)
+            self._moved = True
+
+    def _begin_anew(self, now_ns: int, measured: Measured | None) -> None:
+        """Brake; once the command stands still, go on from where the robot is."""
+        self._chunk, self._idle = None, False
+        self.gate.drop_chunk("the gate begins anew when the arm stands still")
+        if not self.gate.at_rest:
+            return
+        fault = self._reset(now_ns, measured)
+        if not fault:
+            self._moved = False
+            self.chunk_fault = ""
+        self._answer(fault)
 
     def _reset(self, now_ns: int, measured: Measured | None) -> str:
-        if measured is None or now_ns - measured.time_ns > self.gate.config.max_state_age_s * 1e9:
-            return "no current joint state"
+        if measured is None:
+            return "no joint state"
+        fault = self.gate.state_check.fault(now_ns, measured.positions, measured.time_ns)
+        if fault:
+            return fault
         try:
             self.gate.reset(measured.positions, now_ns)
         except SafetyError as error:
             return str(error)
         return ""
+
+    def _answer(self, fault: str) -> None:
+        """Tell everybody who asked for a reset."""
+        while self._resets:
+            self._resets.popleft()(fault)
 
 
 def _distance(one: FloatArray, other: FloatArray) -> float:

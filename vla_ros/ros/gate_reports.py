@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from rclpy.node import Node
 from vla_ros_interfaces.msg import GateStatus
 
-from vla_ros.observation.rates import RateMonitor
 from vla_ros.ros.diagnostics import OK, WARN, Finding
 from vla_ros.ros.gate_driver import GateDriver
 from vla_ros.ros.periodic import JitterStatistics
+from vla_ros.safety import GateState
+
+#: The node that listens to the commands and does nothing with them but plan on from there.
+POLICY = "policy"
 
 
 def write_status(
@@ -24,7 +28,9 @@ def write_status(
     gate, command, chunk = driver.gate, driver.command, driver.gate.chunk
     assert command is not None
     reason = command.reason
-    if reason and state_fault:
+    if command.state is GateState.ESTOP and state_fault:
+        reason = f"{reason}; {state_fault}"
+    elif reason and state_fault:
         reason = state_fault
     elif reason and driver.chunk_fault:
         reason = f"{reason}; the last chunk was rejected: {driver.chunk_fault}"
@@ -79,26 +85,35 @@ def gate_findings(driver: GateDriver, jitter: JitterStatistics, period_s: float)
     ]
 
 
-def state_finding(topic: str, fault: str, rate: RateMonitor, now_ns: int) -> Finding:
-    """Return the health of the joint states."""
-    report = rate.report(now_ns)
-    if not fault and report.short:
-        fault = f"{report.rate_hz:.0f} Hz arrive, the contract says {rate.expected_hz:.0f} Hz"
+def command_finding(node: Node, topic: str) -> Finding:
+    """Return whether anything takes the gate's commands, and whether anybody else gives some.
+
+    Args:
+        node: The gate.
+        topic: Of the commands.
+    """
+    name = node.resolve_topic_name(topic)
+    watcher = (POLICY, node.get_namespace())
+    takers = [
+        item
+        for item in node.get_subscriptions_info_by_topic(name)
+        if (item.node_name, item.node_namespace) != watcher
+    ]
+    others = node.count_publishers(name) - 1
+    fault = ""
+    if others > 0:
+        fault = (
+            f"{others} more publish commands beside this gate: is another graph running? (One "
+            "that was killed is still listed for some seconds)"
+        )
+    elif not takers:
+        fault = (
+            "nobody subscribes to the commands: is the driver running, and its topic the "
+            "contract's action.command.topic?"
+        )
     return Finding(
         name=topic,
         message=fault or "ok",
         level=WARN if fault else OK,
-        values={"rate_hz": round(report.rate_hz, 1)},
-    )
-
-
-def command_finding(topic: str, listeners: int) -> Finding:
-    """Return whether anything takes the commands."""
-    if listeners:
-        return Finding(name=topic, values={"listeners": listeners})
-    return Finding(
-        name=topic,
-        message="nobody subscribes to the commands: is the driver running, and its topic the "
-        "contract's action.command.topic?",
-        level=WARN,
+        values={"listeners": len(takers), "other_publishers": max(0, others)},
     )

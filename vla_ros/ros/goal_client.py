@@ -1,4 +1,4 @@
-"""A client of `run_instruction` that shows the feedback live and cancels on Ctrl-C."""
+"""A client of `run_instruction` that shows the feedback live and cancels when it is to end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
+from rclpy.task import Future
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from vla_ros_interfaces.action import RunInstruction
@@ -31,6 +32,8 @@ OUTCOMES = {
 CANCEL_PATIENCE_S = 5.0
 #: A planner repeats its feedback five times a second; after this long it is gone [s].
 SILENCE_S = 4.0
+#: What asks this process to end: Ctrl-C, a supervisor, a terminal that is closed.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 REFUSED = "the planner refused the goal; its log says why"
 
 
@@ -46,7 +49,9 @@ class GoalClient(GraphClient):
         super().__init__("vla_ros_run")
         self._console = console
         self.progress = 0.0
-        signal.signal(signal.SIGINT, self._on_interrupt)
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, self._on_interrupt)
         self._client = ActionClient(self.node, RunInstruction, ACTION)
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
@@ -72,16 +77,32 @@ class GoalClient(GraphClient):
             "ROS_AUTOMATIC_DISCOVERY_RANGE)",
         )
         goal = RunInstruction.Goal(instruction=instruction, timeout_s=timeout_s)
-        handle: ClientGoalHandle = self.answer(
-            self._client.send_goal_async(goal, feedback_callback=self._on_feedback),
-            wait_s,
-            "the planner",
-        )
+        sending = self._client.send_goal_async(goal, feedback_callback=self._on_feedback)
+        handle = self._take_handle(sending, wait_s)
         if not handle.accepted:
             return self._report(Result(outcome=Result.REJECTED, message=REFUSED))
         with self._bar:
             result = self._follow(handle)
         return self._report(result)
+
+    def _take_handle(self, sending: Future, wait_s: float) -> ClientGoalHandle:
+        """Wait [s] for the planner's answer, also when interrupted: what it takes is cancelled.
+
+        Raises:
+            UserError: if it does not answer.
+        """
+        interrupted, give_up_at = False, time.monotonic() + wait_s
+        while not sending.done():
+            if self.interrupted and not interrupted:
+                interrupted, give_up_at = True, time.monotonic() + CANCEL_PATIENCE_S
+            if time.monotonic() > give_up_at:
+                after_s = CANCEL_PATIENCE_S if interrupted else wait_s
+                raise UserError(
+                    f"the planner did not answer within {after_s:g} s; should the arm move all "
+                    f"the same, call {NAMESPACE}/gate/estop"
+                )
+            self.spin_once()
+        return sending.result()
 
     def _follow(self, handle: ClientGoalHandle) -> Any:
         """Spin until the result is there; cancel once when interrupted."""

@@ -48,12 +48,14 @@ class GraphClient:
         """Spin until the condition holds.
 
         Raises:
-            UserError: saying `otherwise`, if that takes longer than `timeout_s` [s] or is
-                interrupted.
+            UserError: saying `otherwise`, if that takes longer than `timeout_s` [s], or that the
+                user interrupted it.
         """
         deadline = time.monotonic() + timeout_s
         while not condition():
-            if time.monotonic() > deadline or self.interrupted:
+            if self.interrupted:
+                raise UserError("interrupted")
+            if time.monotonic() > deadline:
                 raise UserError(otherwise)
             self.spin_once()
 
@@ -61,7 +63,7 @@ class GraphClient:
         """Return what a future brings.
 
         Raises:
-            UserError: if `who` does not answer within `timeout_s` [s].
+            UserError: if `who` does not answer within `timeout_s` [s], or the user interrupts.
         """
         self.wait_for(future.done, timeout_s, f"{who} did not answer within {timeout_s:g} s")
         return future.result()

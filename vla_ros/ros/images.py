@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import re
 from dataclasses import dataclass
 
 import cv2
@@ -86,7 +87,7 @@ def read_rgb(
 ) -> UInt8Array:
     """Return the colours (H, W, 3) as RGB."""
     if isinstance(message, CompressedImage):
-        return _decompress(message, topic=topic, width=width, height=height)
+        return _decompress(message, topic=topic, encoding=encoding, width=width, height=height)
     pixels = decode(message, topic=topic, encoding=encoding, width=width, height=height)
     conversion = TO_RGB[encoding]
     if conversion is None:
@@ -127,7 +128,14 @@ def write_image(pixels: AnyArray, *, encoding: str, stamp_ns: int, frame_id: str
     return message
 
 
-def _decompress(message: CompressedImage, *, topic: str, width: int, height: int) -> UInt8Array:
+def _decompress(
+    message: CompressedImage, *, topic: str, encoding: str, width: int, height: int
+) -> UInt8Array:
+    # "jpeg", or as image_transport writes it: "rgb8; jpeg compressed bgr8"
+    if encoding not in re.findall(r"\w+", message.format.lower().replace("jpg", "jpeg")):
+        raise ObservationError(
+            topic, f"format is '{message.format}', the contract says '{encoding}'"
+        )
     try:
         pixels = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # for example an empty message

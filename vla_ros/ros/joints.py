@@ -17,6 +17,10 @@ from vla_ros.core.types import FloatArray
 from vla_ros.ros.stamps import to_time
 
 
+class OtherJoints(ObservationError):
+    """A joint state of another device: it holds none of the joints that are wanted."""
+
+
 class JointStateReader:
     """Puts the positions of `sensor_msgs/JointState` into the contract's joint order.
 
@@ -35,6 +39,7 @@ class JointStateReader:
         """Return the positions (n_joints,) in [rad].
 
         Raises:
+            OtherJoints: if none of the joints is there.
             ObservationError: if a joint is missing, a position too, or one is not finite.
         """
         names = message.name
@@ -54,7 +59,8 @@ class JointStateReader:
     def _find(self, names: list[str]) -> list[int]:
         missing = [name for name in self._wanted if name not in names]
         if missing:
-            raise ObservationError(
+            kind = OtherJoints if len(missing) == len(self._wanted) else ObservationError
+            raise kind(
                 self._topic,
                 f"no joint {', '.join(missing)}; the message has {', '.join(names) or 'none'}",
             )

@@ -13,8 +13,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.timer import Timer
 
 #: The last part of each wait is spun, since a sleeping thread is woken some 50 us late [ns].
 SPIN_NS = 120_000
@@ -64,31 +68,44 @@ def prefer_this_process(priority: int) -> str:
     """Ask for real-time scheduling of the whole process; return what was granted, in words.
 
     The whole process and not just one thread: a thread that holds the interpreter lock at normal
-    priority would make the real-time thread wait for it. Threads inherit the policy, so call this
-    before any is started. Without the permission short time slices are the next best thing: they
-    need none, and a thread that wakes up is let in sooner (Linux 6.12 and later).
+    priority would make the real-time thread wait for it. The threads that run get it, and those
+    that they start inherit it. Without the permission short time slices are the next best thing:
+    they need none, and a thread that wakes up is let in sooner (Linux 6.12 and later).
     """
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+        for thread in _threads():
+            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(priority))
     except PermissionError:
-        slices = "short time slices" if _ask_for_short_slices() else "normal scheduling"
+        short = [_ask_for_short_slices(thread) for thread in _threads()]
         return (
-            f"{slices} (no permission for SCHED_FIFO: allow rtprio in "
-            "/etc/security/limits.d for less jitter)"
+            f"{'short time slices' if all(short) else 'normal scheduling'} (no permission for "
+            "SCHED_FIFO: allow rtprio in /etc/security/limits.d for less jitter)"
         )
     return f"SCHED_FIFO priority {priority}"
 
 
-def _ask_for_short_slices() -> bool:
-    """Set the time slice of this thread and those it starts; return whether that was possible."""
+def _threads() -> list[int]:
+    """Return the system's numbers of the threads of this process."""
+    return [int(entry.name) for entry in Path("/proc/self/task").iterdir()]
+
+
+def _ask_for_short_slices(thread: int) -> bool:
+    """Set the time slice of a thread and those it starts; return whether that was possible."""
     if platform.machine() not in SCHED_SETATTR:
         return False
     size, policy, flags, sched_priority = 48, os.SCHED_OTHER, 0, 0
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
     attributes = struct.pack(
-        "=IIQiIQQQ", size, policy, flags, os.nice(0), sched_priority, SLICE_NS, 0, 0
+        "=IIQiIQQQ", size, policy, flags, nice, sched_priority, SLICE_NS, 0, 0
     )
     call = ctypes.CDLL(None, use_errno=True).syscall
-    return bool(call(SCHED_SETATTR[platform.machine()], 0, attributes, 0) == 0)
+    return bool(call(SCHED_SETATTR[platform.machine()], thread, attributes, 0) == 0)
+
+
+def create_steady_timer(node: Node, period_s: float, callback: Callable[[], None]) -> Timer:
+    """Return a timer of `node` that goes on when the wall clock is set or simulated time stops."""
+    return node.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
 
 class PeriodicThread:

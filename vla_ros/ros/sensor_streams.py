@@ -21,7 +21,7 @@ from vla_ros.observation.stream import StreamSpec
 from vla_ros.ros.diagnostics import ERROR, OK, WARN, Finding
 from vla_ros.ros.images import FORMATS, read_depth, read_rgb
 from vla_ros.ros.imu import read_imu
-from vla_ros.ros.joints import JointStateReader
+from vla_ros.ros.joints import JointStateReader, OtherJoints
 from vla_ros.ros.qos import sensor_qos
 from vla_ros.ros.stamps import to_ns
 from vla_ros.ros.transport import large_frame_advice
@@ -56,6 +56,7 @@ class SensorStreams:
         self.aligner = ObservationAligner(specs)
         frames = self._specs[self.aligner.reference]
         self.frame_rate_hz, self.frame_topic = frames.rate_hz, frames.topic
+        self._heard: set[str] = set()
         self._rates = {spec.feature: RateMonitor(spec.rate_hz) for spec in specs}
         for item in contract.observations:
             if item.type not in MESSAGE_TYPES:
@@ -92,17 +93,22 @@ class SensorStreams:
         ]
 
     def _receive(self, feature: str, read: Reader, message: Any) -> None:
-        self._rates[feature].count(self.now_ns())
         try:
+            value = read(message)
             stamp_ns = to_ns(message.header.stamp)
             if stamp_ns == 0:
                 topic = self._specs[feature].topic
                 raise ObservationError(topic, "the stamp is 0: the driver must set it")
-            value = read(message)
+        except OtherJoints as error:
+            if feature not in self._heard:  # else another device on the same topic is welcome
+                self.aligner.refuse(feature, error.reason)
+            return
         except ObservationError as error:
             self.aligner.refuse(feature, error.reason)
         else:
             self.aligner.add(feature, stamp_ns, value)
+        self._heard.add(feature)
+        self._rates[feature].count(self.now_ns())
 
     def _finding(self, feature: str, fault: str, rate: RateReport) -> Finding:
         spec = self._specs[feature]

@@ -62,8 +62,10 @@ def _check_form(chunk: ActionChunk, limits: JointLimits, config: GateConfig) -> 
         raise ChunkRejected(
             f"positions: expected one row or more of {limits.size} joints, got shape {shape}"
         )
-    if not (np.isfinite(chunk.step_s) and chunk.step_s > 0.0):
-        raise ChunkRejected(f"step_s: expected a time above 0, got {chunk.step_s}")
+    if not config.min_step_s <= chunk.step_s < np.inf:  # false for NaN
+        raise ChunkRejected(
+            f"step_s: expected {config.min_step_s:g} s or more, got {chunk.step_s:g}"
+        )
     if chunk.horizon * chunk.step_s > config.max_chunk_s:
         raise ChunkRejected(
             f"step_s: {chunk.horizon} rows of {chunk.step_s:g} s are more than the"

@@ -6,12 +6,13 @@ from collections import deque
 
 import numpy as np
 
-from vla_ros.core.errors import ChunkRejected, EmergencyStopEngaged
+from vla_ros.core.errors import ChunkRejected, EmergencyStopEngaged, SafetyError
 from vla_ros.core.kinematics import Chain
 from vla_ros.core.limits import JointLimits, WorkspaceBox
 from vla_ros.core.types import ActionChunk, FloatArray
 from vla_ros.safety.chunk_admission import admit
 from vla_ros.safety.gate_config import Command, GateConfig, GateState
+from vla_ros.safety.joint_state_check import JointStateCheck
 from vla_ros.safety.reference import ChunkPath, Reference
 from vla_ros.safety.tracking import MotionFilter
 from vla_ros.safety.workspace import WorkspaceGuard
@@ -24,6 +25,9 @@ class Gate:
 
     It has no thread and reads no clock: `tick` is called once per control period with the present
     time. Holding is the fastest stop that the limits allow, and then standing still.
+
+    Attributes:
+        state_check: Judges the measured joint states.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Gate:
                 f"following_error_rad: expected {limits.size} values,"
                 f" got {len(self.config.following_error_rad)}"
             )
+        self.state_check = JointStateCheck(limits, self.config)
         self._filter = MotionFilter(limits, dt_s)
         self._guard = (
             WorkspaceGuard(workspace, chain, limits.names)
@@ -91,6 +96,11 @@ class Gate:
     def at_rest(self) -> bool:
         """Whether the command stands still."""
         return self._filter.at_rest
+
+    @property
+    def longest_stop_s(self) -> float:
+        """A bound on how long the limits let braking take, from whatever motion, in [s]."""
+        return self._filter.longest_stop * self.dt_s
 
     @property
     def stopped(self) -> bool:
@@ -151,12 +161,13 @@ class Gate:
             measured_ns: Their stamp in [ns]; None if they are of now.
         """
         self.ticks += 1
-        fault = self._state_fault(now_ns, measured, measured_ns)
+        fault = self.state_check.fault(now_ns, measured, measured_ns)
         if self._command is None:
             if fault or measured is None:
                 state = GateState.ESTOP if self._stopped else GateState.HOLD
                 return Command(positions=None, state=state, reason=fault, limited=False)
             self._start_at(measured)
+        assert self._command is not None
         if self._last_tick_ns is not None and now_ns < self._last_tick_ns:
             self.drop_chunk("the clock went backwards")
             self._history.clear()
@@ -166,7 +177,9 @@ class Gate:
             state, reason = GateState.ESTOP, "emergency stop"
         else:
             state = GateState.HOLD
-            reason = fault or self._following_fault(measured) or self._run_out(now_ns)
+            if not fault and measured is not None:
+                fault = self.state_check.following_fault(measured, self._command)
+            reason = fault or self._run_out(now_ns)
         if not reason:
             reason = self._follow(now_ns)
             limited = self._filter.limited or bool(reason)
@@ -195,16 +208,22 @@ class Gate:
     def reset(self, position: FloatArray, now_ns: int | None = None) -> None:
         """Begin anew at rest where the robot is; releases a latched emergency stop.
 
+        The next command is `position`: a step from the last command that no limit bounds, by as
+        much as the arm is away from it. So the command has to stand still before.
+
         Args:
             position: Measured joint positions in [rad], shape (n,).
             now_ns: Chunks stamped before this time in [ns] are refused; None to refuse none.
 
         Raises:
             EmergencyStopEngaged: if the emergency stop is still pressed.
+            SafetyError: if the command still moves.
             NonFiniteCommand: if a position is not finite; names the joint.
         """
         if self._pressed:
             raise EmergencyStopEngaged("release the emergency stop before the reset")
+        if not self.at_rest:
+            raise SafetyError("the arm still moves: it can begin anew when it stands still")
         self._start_at(position)
         self._stopped = False
         self._blocked = ""
@@ -227,40 +246,6 @@ class Gate:
             if time_ns <= stamp_ns:
                 break
         return found
-
-    def _state_fault(
-        self, now_ns: int, measured: FloatArray | None, measured_ns: int | None
-    ) -> str:
-        if measured is None:
-            return "no joint state"
-        if measured.shape != (self.limits.size,):
-            return f"the joint state has shape {measured.shape}, expected ({self.limits.size},)"
-        if not np.isfinite(measured).all():
-            index = int(np.argmin(np.isfinite(measured)))
-            return f"the joint state of {self.limits.names[index]} is {measured[index]}"
-        if measured_ns is not None:
-            age_s = (now_ns - measured_ns) * 1e-9
-            if not -self.config.max_chunk_lead_s <= age_s <= self.config.max_state_age_s:
-                return (
-                    f"the joint state is {age_s:.3f} s old,"
-                    f" at most {self.config.max_state_age_s:.3f} s is allowed"
-                )
-        return ""
-
-    def _following_fault(self, measured: FloatArray | None) -> str:
-        allowed = self.config.following_error_rad
-        if not allowed or measured is None or self._command is None:
-            return ""
-        distance = np.abs(measured - self._command)
-        good = distance <= np.array(allowed)
-        if good.all():
-            return ""
-        index = int(np.argmin(good))
-        return (
-            f"{self.limits.names[index]} is {distance[index]:.3f} rad from its command,"
-            f" at most {allowed[index]:.3f} rad is allowed;"
-            " reset the gate to begin where the robot is"
-        )
 
     def _run_out(self, now_ns: int) -> str:
         """Return why there is nothing to execute, in time to stand still when the chunk ends."""

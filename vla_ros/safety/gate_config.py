@@ -17,8 +17,10 @@ class GateConfig:
     Attributes:
         blend_s: Shortest fade from the present motion onto a new chunk in [s].
         max_chunk_age_s: Oldest observation whose chunk is still accepted in [s].
-        max_chunk_lead_s: How far in the future the stamp of a chunk may lie in [s].
+        max_chunk_lead_s: How far in the future the stamp of a chunk or of a joint state may lie
+            in [s].
         max_chunk_s: Longest chunk, from its stamp to its last row, in [s].
+        min_step_s: Shortest time between two rows of a chunk in [s].
         max_state_age_s: Oldest measured joint state that still counts in [s].
         max_jump_s: The first row that is still ahead may be as far from the command as the
             velocity limit covers in this time in [s].
@@ -30,6 +32,7 @@ class GateConfig:
     max_chunk_age_s: float = 0.5
     max_chunk_lead_s: float = 0.05
     max_chunk_s: float = 5.0
+    min_step_s: float = 0.001
     max_state_age_s: float = 0.1
     max_jump_s: float = 0.5
     following_error_rad: tuple[float, ...] = ()
@@ -45,6 +48,7 @@ class GateConfig:
             "max_chunk_age_s",
             "max_chunk_lead_s",
             "max_chunk_s",
+            "min_step_s",
             "max_state_age_s",
             "max_jump_s",
         ):

@@ -40,6 +40,25 @@ CHECK = InstructionCheck()
         ("don't touch the red cube", "it says what not to do"),
         ("Please do not lift the red cube", "it says what not to do"),
         ("stop", "it says what not to do"),
+        ("don\u2019t touch the red cube", "it says what not to do"),
+        ("Don`t touch the red cube", "it says what not to do"),
+        ("no, don't push the red cube", "it says what not to do"),
+        ("hey, don't touch the red cube", "it says what not to do"),
+        ("kindly don't touch the red cube", "it says what not to do"),
+        ("robot, do not lift the red cube", "it says what not to do"),
+        ("you must not touch the red cube", "it says what not to do"),
+        ("don't touch the red cube, it is hot", "it says what not to do"),
+        ("don't lift the red cube, you'll drop it", "it says what not to do"),
+        ("the red cube over there, don't touch it", "it says what not to do"),
+        ("don't touch it, the red cube", "it says what not to do"),
+        ("don't go and touch the red cube", "it says what not to do"),
+        ("I don't want you to put the red cube in the bowl", "it says what not to do"),
+        ("take care not to touch the red cube", "it says what not to do"),
+        ("the red cube must not be touched", "it says what not to do"),
+        ("no touching the red cube", "it says what not to do"),
+        ("leave the red cube alone", "it says what not to do"),
+        ("hands off the red cube", "it says what not to do"),
+        ("come on, just don't touch the red cube", "it says what not to do"),
     ],
 )
 def test_an_instruction_nobody_can_act_on_is_refused_with_the_reason(
@@ -55,6 +74,35 @@ def test_a_refusal_says_what_would_be_understood() -> None:
 
     for word in ("reach", "stack", "cylinder", "purple", "plate", "pick up the red cube"):
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Move your hand to the red cube, but don't grab it.",
+        "Don't grab the red cube, just bump it left.",
+        "Don\u2019t grab the red cube, just bump it left.",
+        "Don't leave the red cube lying on the table, stick it in the bowl.",
+        "Pick the red cube up and wait, don't set it down yet.",
+        "Next one: get yourself to the red cube. Don't pick anything up.",
+        "Lay the red cube on the blue cube and make sure it doesn't fall off.",
+        "robot must touch the red cube, not move it",
+        "the red cube should be in the air, not on the table",
+        "the red cube should not touch the table any more",
+        "please take up the red cube and no put down",
+        "Testing grip strength: get the red cube up and don't drop it.",
+        "touch but don't lift the red cube",
+        "push, don't lift, the red cube to the left",
+        "why don't you lift the red cube?",
+        "don't stop pushing the red cube left",
+        "don't worry, lift the red cube",
+        "stop at the red cube",
+        "blue block -> gripper, do not put it down",
+        "do not lift anything, just red cube, backwards",
+    ],
+)
+def test_an_order_passes_with_what_it_forbids_beside_it(text: str) -> None:
+    assert CHECK.accept(text) == text
 
 
 @pytest.mark.parametrize(
@@ -111,8 +159,10 @@ def test_any_text_is_accepted_or_refused_quickly_and_never_crashes(text: str) ->
     assert time.perf_counter() - begin < 1.0
 
 
-def test_the_longest_text_of_long_words_is_judged_within_a_second() -> None:
-    text = " ".join(["abcdefghijklmnopqrstuvwxyzabc"] * 16)
+@pytest.mark.parametrize(
+    "text", [" ".join(["abcdefghijklmnopqrstuvwxyzabc"] * 16), "not abcdefghijk, " * 15]
+)
+def test_the_longest_text_of_long_words_is_judged_within_a_second(text: str) -> None:
     begin = time.perf_counter()
 
     with pytest.raises(InstructionRejected):

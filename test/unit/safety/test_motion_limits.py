@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vla_ros.core.errors import NonFiniteCommand
 from vla_ros.core.types import FloatArray
-from vla_ros.safety import JointLimits, LimitChecker, MotionFilter
+from vla_ros.safety import Gate, JointLimits, LimitChecker, MotionFilter
 from vla_ros.safety.motion import JointMotion, runout, runout_inverse
 
 DT_S = 0.01
@@ -187,6 +187,19 @@ def test_samples_that_are_not_finite_are_refused_before_anything_moves(row: int)
     samples[row] = np.inf, -np.inf, 0.0
     with pytest.raises(NonFiniteCommand, match=r"target: a, b"):
         motion.wishes(samples)
+
+
+@QUICK
+@given(joint_limits(), target_sequences(length=40), st.integers(0, 99))
+def test_the_longest_stop_bounds_every_stop(
+    limits: JointLimits, targets: FloatArray, seed: int
+) -> None:
+    gate = Gate(limits, dt_s=DT_S)
+    motion = MotionFilter(limits, DT_S)
+    motion.reset(np.random.default_rng(seed).uniform(limits.lower, limits.upper))
+    for target in targets:
+        motion.step(target)
+        assert motion.periods_to_stop(10**6) * DT_S <= gate.longest_stop_s
 
 
 def test_targets_of_the_wrong_number_are_refused() -> None:
