@@ -2,7 +2,7 @@
 
 python bench/report.py FOLDER
 
-Runs what FOLDER has no result of, one after the other (about half an hour on 2 cores, and an idle
+Runs what FOLDER has no result of, one after the other (about 45 minutes on 2 cores, and an idle
 machine, please), keeps each result as FOLDER/NAME.json, and prints the table as Markdown. Run it
 again to go on where it was stopped; remove a file to measure it anew. Exit status 1: a must falls
 short.
@@ -73,6 +73,10 @@ def _success(results: Results) -> str:
     )
 
 
+def _lost(results: Results) -> str:
+    return f"{100 * results['success']:.1f} %: **{results['points_lost']:.1f}** lost"
+
+
 def _kills(results: Results) -> str:
     nodes = {name: results[name] for name in ("policy", "planner", "sim")}
     held = max(node["hold_after_chunk_end_ms"] for node in nodes.values())
@@ -137,6 +141,14 @@ MEASUREMENTS = (
         shown=_success,
     ),
     Measurement(
+        name="everyday",
+        what="everyday sentences of somebody who had seen neither",
+        command=f"{EVAL} --phrasings bench/phrasings/everyday.yaml --episodes 300",
+        musts="vla_ros eval --split phrasing",
+        must="the same",
+        shown=_success,
+    ),
+    Measurement(
         name="combination",
         what="unseen colour-shape pairs",
         command=f"{EVAL} --split combination --episodes 200",
@@ -151,6 +163,30 @@ MEASUREMENTS = (
         musts="vla_ros eval --ablate instruction",
         must="below 40 %",
         shown=lambda results: f"**{100 * results['success']:.1f} %** of {results['episodes']}",
+    ),
+    Measurement(
+        name="without-depth",
+        what="without depth",
+        command=f"{EVAL} --without depth --episodes 200",
+        musts="vla_ros eval --without depth",
+        must="at most 10 points lost",
+        shown=_lost,
+    ),
+    Measurement(
+        name="without-imu",
+        what="without the IMU",
+        command=f"{EVAL} --without imu --episodes 200",
+        musts="vla_ros eval --without imu",
+        must="at most 3 points lost",
+        shown=_lost,
+    ),
+    Measurement(
+        name="without-wrist",
+        what="without the wrist camera",
+        command=f"{EVAL} --without wrist --episodes 200",
+        musts="vla_ros eval --without wrist",
+        must="at most 20 points lost",
+        shown=_lost,
     ),
     Measurement(
         name="through-ros",

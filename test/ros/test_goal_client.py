@@ -66,7 +66,10 @@ def planner(listener: Listener) -> Iterator[SlowPlanner]:
 @pytest.fixture
 def run(planner: SlowPlanner) -> Iterator[RunningCommand]:
     command = [sys.executable, "-m", "vla_ros.cli.app", "run", "push the red cube"]
+    # what ignores a signal hands that on: under nohup, the client would not hear SIGHUP
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     process = RunningCommand("vla_ros run", command, {**os.environ, "COLUMNS": "300"})
+    signal.signal(signal.SIGHUP, before)
     wait_for(planner.asked.is_set, "the goal to be sent", 30.0)
     yield process
     planner.let.set()

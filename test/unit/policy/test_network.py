@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
 from vla_ros.core.kinematics import Chain
 from vla_ros.core.resources import resource_path
+from vla_ros.engine.language import LanguageEncoder
+from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.learning.recipes import HAND, tabletop_small
 from vla_ros.policy.bundle import GRAPH, WEIGHTS
-from vla_ros.policy.configuration import MODALITIES, PolicyConfig
+from vla_ros.policy.configuration import CAMERAS, MODALITIES, PolicyConfig
 from vla_ros.policy.export import (
     INPUT_NAMES,
     TOLERANCE,
@@ -25,7 +28,9 @@ from vla_ros.policy.export import (
 )
 from vla_ros.policy.kinematics import ForwardKinematics
 from vla_ros.policy.model import Policy
+from vla_ros.sim.environment import Environment
 from vla_ros.sim.model import robot_urdf
+from vla_ros.sim.scenes import TEST_SEED, sample_scene
 
 #: Inputs that must not matter when a modality is missing.
 BEHIND = {
@@ -92,12 +97,46 @@ def test_a_masked_modality_cannot_change_the_action(deployed: Deployed, modality
         torch.testing.assert_close(before, after, atol=1e-6, rtol=0)
 
 
+@pytest.fixture(scope="module")
+def sensed() -> list[dict[str, Tensor]]:
+    """What the robot senses with its hand on the way to something, in two scenes."""
+    return [sense_on_the_way(seed) for seed in (0, 1)]
+
+
+def sense_on_the_way(seed: int) -> dict[str, Tensor]:
+    scene = sample_scene(seed=TEST_SEED + seed, split="seeds", skill="lift")
+    bundle = resource_path("models/tabletop-small")
+    environment, policy = Environment(), OnnxPolicy(bundle)
+    policy.start(scene.text)
+    step = environment.reset(scene)
+    for _ in range(12):
+        step = environment.step(policy.infer(step.observation))
+    environment.close()
+    seen, words = step.observation, LanguageEncoder(bundle).encode(scene.text)
+    assert seen.command is not None
+    assert seen.imu is not None
+    state = np.concatenate([seen.state, np.zeros(6), seen.command - seen.state])
+    arrays: dict[str, NDArray[np.generic]] = {
+        **{f"rgb_{camera}": seen.images[camera] for camera in CAMERAS},
+        **{f"depth_{camera}": seen.depths[camera] for camera in CAMERAS},
+        "imu": seen.imu,
+        "state": state.astype(np.float32),
+        "language": words.features,
+        "language_mask": words.mask.astype(np.float32),
+        "anchor": np.zeros((2, 4), np.float32),
+        "present": np.ones(len(MODALITIES), np.float32),
+    }
+    return {name: torch.from_numpy(array.copy())[None] for name, array in arrays.items()}
+
+
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_a_present_modality_does_change_the_action(trained: Deployed, modality: str) -> None:
-    first, other = named_inputs(0), named_inputs(1)
+def test_a_present_modality_does_change_the_action(
+    trained: Deployed, sensed: list[dict[str, Tensor]], modality: str
+) -> None:
+    first, other = sensed
     changed = first | {name: other[name] for name in BEHIND[modality]}
     before, after = run(trained, first)[0], run(trained, changed)[0]
-    assert (before - after).abs().max() > 1e-5
+    assert (before - after).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("seed", [2, 3, 4])
