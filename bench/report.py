@@ -2,7 +2,7 @@
 
 python bench/report.py FOLDER
 
-Runs what FOLDER has no result of, one after the other (about 45 minutes on 2 cores, and an idle
+Runs what FOLDER has no result of, one after the other (about 40 minutes on 2 cores, and an idle
 machine, please), keeps each result as FOLDER/NAME.json, and prints the table as Markdown. Run it
 again to go on where it was stopped; remove a file to measure it anew. Exit status 1: a must falls
 short.
@@ -71,10 +71,6 @@ def _success(results: Results) -> str:
         f"**{100 * results['success']:.1f} %** of {results['episodes']} "
         f"({low:.1f} to {high:.1f}); {skills}"
     )
-
-
-def _lost(results: Results) -> str:
-    return f"{100 * results['success']:.1f} %: **{results['points_lost']:.1f}** lost"
 
 
 def _kills(results: Results) -> str:
@@ -163,30 +159,6 @@ MEASUREMENTS = (
         musts="vla_ros eval --ablate instruction",
         must="below 40 %",
         shown=lambda results: f"**{100 * results['success']:.1f} %** of {results['episodes']}",
-    ),
-    Measurement(
-        name="without-depth",
-        what="without depth",
-        command=f"{EVAL} --without depth --episodes 200",
-        musts="vla_ros eval --without depth",
-        must="at most 10 points lost",
-        shown=_lost,
-    ),
-    Measurement(
-        name="without-imu",
-        what="without the IMU",
-        command=f"{EVAL} --without imu --episodes 200",
-        musts="vla_ros eval --without imu",
-        must="at most 3 points lost",
-        shown=_lost,
-    ),
-    Measurement(
-        name="without-wrist",
-        what="without the wrist camera",
-        command=f"{EVAL} --without wrist --episodes 200",
-        musts="vla_ros eval --without wrist",
-        must="at most 20 points lost",
-        shown=_lost,
     ),
     Measurement(
         name="through-ros",

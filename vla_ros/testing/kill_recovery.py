@@ -15,7 +15,7 @@ from std_msgs.msg import Float64MultiArray
 from vla_ros_interfaces.msg import ActionChunk
 
 from vla_ros.planner import Outcome
-from vla_ros.ros.qos import command_qos
+from vla_ros.ros.qos import event_qos
 from vla_ros.ros.stamps import to_ns
 from vla_ros.testing.goal import SentGoal
 from vla_ros.testing.node_process import GraphProcess
@@ -50,7 +50,7 @@ class KillReport:
 
 
 class MotionRecord:
-    """Commands and chunks with the ROS time at which they arrived [ns]."""
+    """Commands and chunks with the time [ns] at which they were sent, however late they come."""
 
     def __init__(self, node: Node) -> None:
         """Record with `node`, which something else spins."""
@@ -58,8 +58,8 @@ class MotionRecord:
         self.commands: list[tuple[int, Any]] = []
         self.chunks: list[tuple[int, Any]] = []
         subscribe = node.create_subscription
-        subscribe(Float64MultiArray, COMMANDS, self._on_command, command_qos())
-        subscribe(ActionChunk, "/vla/policy/chunk", self._on_chunk, command_qos())
+        subscribe(Float64MultiArray, COMMANDS, self._on_command, event_qos(depth=1000))
+        subscribe(ActionChunk, "/vla/policy/chunk", self._on_chunk, event_qos(depth=1000))
 
     def now_ns(self) -> int:
         """Return ROS time [ns]."""
@@ -93,11 +93,11 @@ class MotionRecord:
                 still_since = at
         return 1e-6 * float(still_since - ends[last][1])
 
-    def _on_command(self, message: Float64MultiArray) -> None:
-        self.commands.append((self.now_ns(), np.array(message.data)))
+    def _on_command(self, message: Float64MultiArray, info: dict[str, int]) -> None:
+        self.commands.append((info["source_timestamp"], np.array(message.data)))
 
-    def _on_chunk(self, message: ActionChunk) -> None:
-        self.chunks.append((self.now_ns(), message))
+    def _on_chunk(self, message: ActionChunk, info: dict[str, int]) -> None:
+        self.chunks.append((info["source_timestamp"], message))
 
 
 def kill_during_motion(
