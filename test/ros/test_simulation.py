@@ -197,7 +197,7 @@ def test_the_simulator_refuses_commands_that_are_not_finite(
 ) -> None:
     publisher = listener.node.create_publisher(Float64MultiArray, COMMANDS, command_qos())
 
-    def refused() -> bool:  # the gate's next command may take the place of one that is not read yet
+    def refused() -> bool:  # the gate's next command may take the place of one not read yet
         publisher.publish(Float64MultiArray(data=[float("nan")] * 6))
         return any("command refused: command: expected 6 finite" in line for line in graph.lines)
 
