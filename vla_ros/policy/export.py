@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from safetensors.torch import save_file
@@ -155,6 +156,7 @@ def export_graph(policy: Policy, path: Path) -> None:
     )
     assert program is not None
     program.save(str(path), external_data=False)
+    _forget_origin(path)
     deployed.eval()  # the export restores the training flag of what it was given
     worst, error = parity(deployed, path, example_inputs(policy.config, seed=1))
     if not error <= TOLERANCE:
@@ -162,6 +164,16 @@ def export_graph(policy: Policy, path: Path) -> None:
             f"{path}: output {worst} differs from torch by {error:.2g}, at most {TOLERANCE} is "
             "allowed"
         )
+
+
+def _forget_origin(path: Path) -> None:
+    """Remove what torch notes in a graph: which line of which file every node comes from."""
+    model = onnx.load(path)
+    described = (model, model.graph, *model.graph.node, *model.graph.value_info)
+    for part in (*described, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    onnx.save(model, path)
 
 
 @torch.no_grad()

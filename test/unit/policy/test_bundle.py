@@ -10,6 +10,7 @@ import pytest
 
 from vla_ros.contract import RobotContract, load_contract
 from vla_ros.core.errors import BundleError
+from vla_ros.core.resources import resource_path
 from vla_ros.learning.recipes import tabletop_small
 from vla_ros.policy.bundle import DESCRIPTION, GRAPH, LANGUAGE, TOKENIZER, WEIGHTS, Bundle
 from vla_ros.policy.configuration import PolicyConfig
@@ -110,3 +111,10 @@ def test_a_malformed_list_of_files_is_refused(copy: Path, changes: dict[str, obj
     edit(copy, **changes)
     with pytest.raises(BundleError):
         Bundle.open(copy)
+
+
+def test_an_exported_graph_does_not_tell_where_it_was_made(untrained_bundle: Path) -> None:
+    for graph in (untrained_bundle / GRAPH, resource_path("models/tabletop-small") / GRAPH):
+        content = graph.read_bytes()
+        assert b".py" not in content
+        assert str(Path.cwd()).encode() not in content
