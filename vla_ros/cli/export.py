@@ -18,8 +18,7 @@ from vla_ros.learning.checkpoints import (
     require_language,
     settings_of,
 )
-from vla_ros.learning.provenance import file_sha256
-from vla_ros.policy.bundle import LANGUAGE, TOKENIZER
+from vla_ros.policy.bundle import LANGUAGE, TOKENIZER, file_sha256
 from vla_ros.policy.export import save_pretrained
 
 LANGUAGE_LICENCE = "LANGUAGE_LICENSE.txt"

@@ -15,10 +15,9 @@ from vla_ros.contract.loading import load_contract
 from vla_ros.core.errors import UserError
 from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.evaluation.episode import LINGER_S, EpisodeResult
-from vla_ros.evaluation.episode_log import EpisodeLog
 from vla_ros.evaluation.plan import EvaluationPlan
 from vla_ros.evaluation.report import Report
-from vla_ros.evaluation.suite import OnEpisode, collect_results
+from vla_ros.evaluation.suite import OnEpisode, conduct
 from vla_ros.sim.scenes import Scene
 
 CONTRACT = "tabletop_sim"
@@ -58,17 +57,13 @@ def evaluate_through_ros(
     policy = OnnxPolicy(bundle)
     domain = choose_domain()
     os.environ["ROS_DOMAIN_ID"] = str(domain)
-    results = collect_results(
+    return conduct(
+        plan,
+        policy,
+        "through ROS",
         lambda missing: _play_all(bundle, plan, missing, domain),
-        None if log is None else EpisodeLog(log, plan, policy.bundle_sha256, "through ROS"),
-        plan.episodes,
-        on_episode,
-    )
-    return Report(
-        plan=plan,
-        bundle=policy.name,
-        bundle_sha256=policy.bundle_sha256,
-        results=results,
+        on_episode=on_episode,
+        log=log,
     )
 
 

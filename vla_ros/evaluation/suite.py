@@ -45,47 +45,54 @@ def evaluate(
         raise UserError(f"workers is {workers}; expected 1 or more")
     policy = open_policy(bundle, plan.without)
     jobs = [(str(bundle), plan, index, text) for index, text in enumerate(plan.instructions())]
-    results = collect_results(
+    return conduct(
+        plan,
+        policy,
+        "direct",
         lambda missing: _play_all(policy, [jobs[index] for index in missing], workers),
-        None if log is None else EpisodeLog(log, plan, policy.bundle_sha256, "direct"),
-        plan.episodes,
-        on_episode,
+        on_episode=on_episode,
+        log=log,
     )
+
+
+def conduct(
+    plan: EvaluationPlan,
+    policy: Policy,
+    way: str,
+    play_missing: Callable[[list[int]], Iterator[EpisodeResult]],
+    *,
+    on_episode: OnEpisode | None,
+    log: Path | None,
+) -> Report:
+    """Have the episodes of a plan played that a log of it lacks, and report on all.
+
+    Args:
+        plan: What is played.
+        policy: Whose results these are.
+        way: How it is played: `direct` or `through ROS`.
+        play_missing: Plays the episodes with the given indices, in any order.
+        on_episode: Called with every result, those of the log first.
+        log: File that keeps finished episodes until all are.
+    """
+    kept = None if log is None else EpisodeLog(log, plan, policy.bundle_sha256, way)
+    results = {} if kept is None else dict(kept.results)
+    for result in results.values():
+        if on_episode is not None:
+            on_episode(result)
+    for result in play_missing([i for i in range(plan.episodes) if i not in results]):
+        results[result.index] = result
+        if kept is not None:
+            kept.add(result)
+        if on_episode is not None:
+            on_episode(result)
+    if kept is not None:
+        kept.remove()
     return Report(
         plan=plan,
         bundle=policy.name,
         bundle_sha256=policy.bundle_sha256,
-        results=results,
+        results=tuple(results[index] for index in range(plan.episodes)),
     )
-
-
-def collect_results(
-    play_missing: Callable[[list[int]], Iterator[EpisodeResult]],
-    log: EpisodeLog | None,
-    episodes: int,
-    on_episode: OnEpisode | None,
-) -> tuple[EpisodeResult, ...]:
-    """Return the results of all episodes, in order; only those are played that `log` lacks.
-
-    Args:
-        play_missing: Plays the episodes with the given indices, in any order.
-        log: Of an evaluation that may have been stopped.
-        episodes: How many there are in all.
-        on_episode: Called with every result, those of the log first.
-    """
-    results = {} if log is None else dict(log.results)
-    for result in results.values():
-        if on_episode is not None:
-            on_episode(result)
-    for result in play_missing([index for index in range(episodes) if index not in results]):
-        results[result.index] = result
-        if log is not None:
-            log.add(result)
-        if on_episode is not None:
-            on_episode(result)
-    if log is not None:
-        log.remove()
-    return tuple(results[index] for index in range(episodes))
 
 
 def play(

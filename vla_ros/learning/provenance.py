@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from vla_ros.policy.bundle import LANGUAGE, TOKENIZER, Bundle
+from vla_ros.policy.bundle import LANGUAGE, TOKENIZER, Bundle, file_sha256
 
 _SHA256 = re.compile("[0-9a-f]{64}")
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def language_sha256(directory: Path) -> dict[str, str]:

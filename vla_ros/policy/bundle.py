@@ -76,7 +76,7 @@ class Bundle:
             path = folder / name
             if not path.is_file():
                 raise BundleError(f"{path}: is missing; get the bundle again")
-            found = _sha256(path)
+            found = file_sha256(path)
             if found != expected:
                 raise BundleError(
                     f"{path}: is corrupted: SHA-256 {found[:12]}…, bundle.json says "
@@ -113,7 +113,7 @@ def write_description(
         "policy": policy,
         "contract": contract,
         "training": training,
-        "files": {file: _sha256(directory / file) for file in files},
+        "files": {file: file_sha256(directory / file) for file in files},
     }
     partial = directory / f"{DESCRIPTION}.partial"
     partial.write_text(json.dumps(data, indent=1) + "\n")
@@ -128,6 +128,7 @@ def _typed(data: dict[str, Any], key: str, kind: type) -> Any:
     return value
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
