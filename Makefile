@@ -15,7 +15,7 @@ export INSTRUCTION
 .PHONY: setup setup-run demo lint test test-all clean help
 
 setup: ## Make .venv with everything: running, training and testing
-	@$(SETUP) train test
+	@$(SETUP) train pretrained test
 
 setup-run: ## Make .venv with what runs only: no torch
 	@$(SETUP)

@@ -1,7 +1,8 @@
 """Makes `.venv`: packages, the interfaces, and this package. `make` calls it.
 
-    python3 tools/setup_env.py                what the nodes, the simulator and the demo need
-    python3 tools/setup_env.py train test     and what training and the tests need
+    python3 tools/setup_env.py                            what nodes, simulator and demo need
+    python3 tools/setup_env.py train pretrained test      and what training and the tests need
+    python3 tools/setup_env.py train points               and what makes points of depth
 
 A second call does nothing. Where ROS 2 is sourced, that is used, and no ROS 2 wheel is
 installed. Standard library only.
@@ -32,6 +33,8 @@ from environment import Environment, run
 from machine import SetupError
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Files of requirements/ that can be added to what runs. `torch` comes with `train`.
+EXTRAS = ("train", "pretrained", "points", "test")
 # `TORCH_INDEX=URL make test` takes torch from elsewhere, for example without CUDA.
 INDEX = ["--extra-index-url", url] if (url := os.environ.get("TORCH_INDEX")) else []
 RENDER_ONE_IMAGE = (
@@ -141,12 +144,12 @@ def sole_setup() -> Iterator[None]:
 def main() -> int:
     """Make the environment and return the exit status."""
     parser = argparse.ArgumentParser(description="Make the environment that vla_ros runs in.")
-    parser.add_argument("extras", nargs="*", metavar="train|test", help="what to add")
+    parser.add_argument("extras", nargs="*", metavar="|".join(EXTRAS), help="what to add")
     parser.add_argument("--prefix", type=Path, default=ROOT / ".venv", help="where it is made")
     parser.add_argument("--python", default="python3", help="the interpreter to make it from")
     arguments = parser.parse_args()
-    if unknown := set(arguments.extras) - {"train", "test"}:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are train and test")
+    if unknown := set(arguments.extras) - set(EXTRAS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(EXTRAS)}")
     started = time.monotonic()
     try:
         with sole_setup():

@@ -79,6 +79,7 @@ class ChunkSource:
             "joint_names": self._robot.contract.action.joints,
             "positions": rows,
             "progress": 0.25,
+            "grounding": 0.75,
             "instruction": "sway",
             **changes,
         }
@@ -124,8 +125,9 @@ def test_a_chunk_is_executed_to_its_end_and_then_held(
     end = chunks.send(0.2)
     wait_for(status_is(listener, GateStatus.EXECUTING, ""), "execution")
     status = listener.last(STATUS)
-    assert (status.instruction, status.progress) == ("sway", 0.25)
+    assert (status.instruction, status.progress, status.grounding) == ("sway", 0.25, 0.75)
     wait_for(status_is(listener, GateStatus.HOLD, "the chunk ran out"), "the end of the chunk")
+    assert listener.last(STATUS).grounding == 1.0
     np.testing.assert_allclose(robot.commands[-1], end, atol=0.03)
 
 

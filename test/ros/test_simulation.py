@@ -75,6 +75,25 @@ def test_a_sentence_that_means_nothing_is_rejected_with_the_reason(listener: Lis
     assert "Understood are" in message
 
 
+def test_what_the_policy_does_not_see_ends_the_goal_as_not_found(listener: Listener) -> None:
+    outcome, message = SentGoal(listener.node, "push the lost red cube").wait()
+    assert outcome is Outcome.NOT_FOUND
+    assert message.startswith('what "push the lost red cube" names is not on the table')
+    wait_for(lambda: holding(listener), "the gate to hold afterwards")
+
+
+def test_steps_are_done_one_after_the_other_until_one_names_what_is_not_there(
+    listener: Listener,
+) -> None:
+    goal = SentGoal(listener.node, "push the red cube, then push the lost green cube")
+    outcome, message = goal.wait()
+    assert outcome is Outcome.NOT_FOUND
+    assert message.startswith('step 2 of 2, "push the lost green cube": ')
+    steps = {item.step: item.progress for item in goal.feedback}
+    assert list(steps) == ["push the red cube", "push the lost green cube"]
+    assert steps["push the red cube"] > 0.9
+
+
 def test_ten_thousand_characters_are_rejected(listener: Listener) -> None:
     outcome, message = SentGoal(listener.node, "push the red cube " * 600).wait()
     assert outcome is Outcome.REJECTED

@@ -113,6 +113,7 @@ def test_chunks_come_back() -> None:
         joint_names=JOINTS,
         positions=positions,
         progress=0.5,
+        grounding=0.25,
         instruction="lift",
     )
     message = write_chunk(chunk, bundle="abc", inference_ms=4.0)
@@ -120,7 +121,11 @@ def test_chunks_come_back() -> None:
     read = read_chunk(message)
     np.testing.assert_array_equal(read.positions, positions)
     assert (read.stamp_ns, read.step_s, read.joint_names) == (1_234_567_890_123, 0.05, JOINTS)
-    assert (read.progress, read.instruction) == (0.5, "lift")
+    assert (read.progress, read.grounding, read.instruction) == (0.5, 0.25, "lift")
+
+
+def test_a_policy_that_says_nothing_of_grounding_is_taken_to_see_what_is_named() -> None:
+    assert read_chunk(ActionChunkMessage()).grounding == 1.0
 
 
 def test_a_chunk_with_a_wrong_number_of_positions_is_rejected() -> None:

@@ -83,6 +83,7 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
         "backend": options.backend,
         "threads": options.threads,
         "allow_differences": options.allow_differences,
+        "adaptive": options.adaptive,
         "sensor_reliability": options.sensor_reliability,
     }
     safety: dict[str, Value] = {"start_stopped": options.start_stopped}

@@ -42,6 +42,9 @@ class Options:
     allow_differences: bool = field(
         default=False, metadata={"help": "run a bundle that was made for another contract"}
     )
+    adaptive: bool = field(
+        default=False, metadata={"help": "infer only when something has happened"}
+    )
     use_sim_time: bool = field(
         default=False, metadata={"help": "follow /clock and not the wall clock"}
     )

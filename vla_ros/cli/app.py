@@ -32,12 +32,27 @@ SUBCOMMANDS = {
     "eval": Subcommand(
         target="vla_ros.cli.eval:evaluate", help="Measure a policy on a task suite."
     ),
+    "compare": Subcommand(
+        target="vla_ros.cli.compare:compare", help="Put results of evaluations side by side."
+    ),
+    "explain": Subcommand(
+        target="vla_ros.cli.explain:explain", help="Show what a policy looks at, and what decides."
+    ),
     "collect": Subcommand(
         target="vla_ros.cli.collect:collect", help="Make demonstrations with the experts."
     ),
     "train": Subcommand(target="vla_ros.cli.train:train", help="Train a policy."),
+    "language": Subcommand(
+        target="vla_ros.cli.language:language", help="Make a language encoder to train on."
+    ),
     "export": Subcommand(
         target="vla_ros.cli.export:export", help="Make a bundle of a training checkpoint."
+    ),
+    "prune": Subcommand(
+        target="vla_ros.cli.prune:prune_policy", help="Make a policy smaller, to train it on."
+    ),
+    "patch": Subcommand(
+        target="vla_ros.cli.patch:patch", help="Make a picture that misleads a policy."
     ),
 }
 

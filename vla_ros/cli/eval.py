@@ -14,18 +14,29 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from vla_ros.cli.measurement import conclude
+from vla_ros.cli.reasoning import REASONING, evaluate_reasoning, is_reasoning
+from vla_ros.cli.robustness import describe_patch, evaluate_robustness
 from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
+from vla_ros.evaluation.bundle_facts import bundle_facts
 from vla_ros.evaluation.deprivation import LOSABLE
+from vla_ros.evaluation.disturbance import DISTURBANCES
 from vla_ros.evaluation.episode import EpisodeResult
 from vla_ros.evaluation.plan import EvaluationPlan, first_seed
 from vla_ros.evaluation.report import Report
+from vla_ros.evaluation.robustness import compare
 from vla_ros.evaluation.suite import OnEpisode
 from vla_ros.evaluation.suite import evaluate as play
+from vla_ros.sim.reasoning import REASONING_SUITES
 
 EPISODES = 200
 EPISODES_THROUGH_ROS = 60
+EPISODES_PER_DISTURBANCE = 100
+EPISODES_PER_SUITE = 60
 SHOWN_FAILURES = 12
+DISTURB_HELP = "Disturb the senses; more than once for several at once.\n\n" + "\n\n".join(
+    f"{name}: {disturbance.effect}." for name, disturbance in DISTURBANCES.items()
+)
 
 #: Which musts an evaluation has to reach, by what it changes about the plain core suite.
 MUSTS = {
@@ -34,6 +45,7 @@ MUSTS = {
     "phrasing": "vla_ros eval --split phrasing",
     "combination": "vla_ros eval --split combination",
     "seeds": "vla_ros eval --suite core",
+    "vision": "vla_ros eval --ablate vision",
 }
 
 
@@ -41,13 +53,23 @@ def evaluate(
     policy: Annotated[
         Path | None, typer.Option(help="The bundle; models/tabletop-small if none is named.")
     ] = None,
-    suite: Annotated[str, typer.Option(help="Which tasks: core.")] = "core",
+    suite: Annotated[
+        str,
+        typer.Option(
+            help="Which tasks: core; robustness (core under every disturbance); reasoning, or one "
+            f"of its suites: {', '.join(REASONING_SUITES)}."
+        ),
+    ] = "core",
     split: Annotated[
         str,
         typer.Option(help="What training never saw: seeds (scenes), phrasing, combination."),
     ] = "seeds",
     episodes: Annotated[
-        int | None, typer.Option(help="How many; 200 if not given, 60 through ROS.")
+        int | None,
+        typer.Option(
+            help="How many; 200 if not given, 60 through ROS, 100 per disturbance, 60 per "
+            "suite of reasoning."
+        ),
     ] = None,
     seed: Annotated[
         int,
@@ -63,6 +85,18 @@ def evaluate(
         list[str] | None,
         typer.Option(help=f"Take a sensor away: {', '.join(LOSABLE)}; more than once for more."),
     ] = None,
+    disturb: Annotated[list[str] | None, typer.Option(help=DISTURB_HELP)] = None,
+    patch: Annotated[
+        Path | None, typer.Option(help="PNG of `vla_ros patch` in place of the shipped one.")
+    ] = None,
+    adaptive: Annotated[
+        bool,
+        typer.Option("--adaptive", help="Infer only when something has happened; say the cost."),
+    ] = False,
+    text_only: Annotated[
+        bool,
+        typer.Option(help="Also play reasoning suites shown another table, as a baseline."),
+    ] = True,
     through_ros: Annotated[
         bool, typer.Option("--through-ros", help="Run the real nodes, in real time.")
     ] = False,
@@ -90,20 +124,46 @@ def evaluate(
 
     vla_ros eval --without depth
 
+    vla_ros eval --disturb motion_blur
+
+    vla_ros eval --adaptive
+
+    vla_ros eval --suite robustness --json out/robustness.json
+
+    vla_ros eval --suite reasoning --json out/reasoning.json --check
+
     vla_ros eval --through-ros --episodes 60
     """
     bundle = policy or resource_path("models/tabletop-small")
+    robustness = suite == "robustness"
     plan = EvaluationPlan(
-        suite=suite,
+        suite="core" if suite in (REASONING, "robustness") else suite,
         split=split,
-        episodes=(EPISODES_THROUGH_ROS if through_ros else EPISODES)
-        if episodes is None
-        else episodes,
+        episodes=_usual_episodes(through_ros, suite) if episodes is None else episodes,
         first_seed=first_seed(seed),
         phrasings=phrasings,
         ablate=ablate,
         without=tuple(without or ()),
+        disturb=tuple(disturb or ()),
+        patch=patch,
+        adaptive=adaptive,
     )
+    if robustness:
+        if through_ros or video is not None:
+            raise UserError("--suite robustness takes no --through-ros and no --video")
+        log = _log_beside(json)
+        raise typer.Exit(
+            evaluate_robustness(bundle, plan, workers=workers, json=json, log=log, check=check)
+        )
+    if is_reasoning(suite):
+        if through_ros or video is not None or without or disturb:
+            raise UserError(
+                f"--suite {suite} takes no --through-ros, --video, --without or --disturb"
+            )
+        status = evaluate_reasoning(
+            bundle, plan, suite, blind=text_only, workers=workers, json=json, check=check
+        )
+        raise typer.Exit(status)
     if through_ros:
         if video is not None:
             raise UserError("--video films direct runs; it does not go with --through-ros")
@@ -111,17 +171,61 @@ def evaluate(
     else:
         report = _directly("episodes", bundle, plan, workers, json)
         results = report.to_dict()
-        if without:
-            everything = _directly("all sensors", bundle, replace(plan, without=()), workers, None)
-            results["success_with_everything"] = everything.success
-            results["points_lost"] = 100.0 * (everything.success - report.success)
+        if without or disturb:
+            results |= _cost(bundle, report, workers)
+        elif adaptive:
+            results |= _cost_of_reuse(bundle, report, workers)
     _print_failures(report)
     changed = "through_ros" if through_ros else ablate or ("phrasing" if phrasings else split)
-    command = f"vla_ros eval --without {' '.join(without)}" if without else MUSTS[changed]
+    command = _impaired(plan) or MUSTS[changed]
+    results |= bundle_facts(bundle)
     status = conclude(command, results, json_path=json, check=check)
     if video is not None:
         _film(bundle, report, video)
     raise typer.Exit(status)
+
+
+def _usual_episodes(through_ros: bool, suite: str) -> int:
+    if suite == "robustness":
+        return EPISODES_PER_DISTURBANCE
+    if suite == REASONING:
+        return EPISODES_PER_SUITE
+    return EPISODES_THROUGH_ROS if through_ros else EPISODES
+
+
+def _impaired(plan: EvaluationPlan) -> str:
+    """Return the command that makes it as hard as the plan does; "" if it does not."""
+    options = {"without": plan.without, "disturb": plan.disturb}
+    named = [f"--{option} {' '.join(names)}" for option, names in options.items() if names]
+    named += ["--adaptive"] * plan.adaptive
+    return " ".join(["vla_ros eval", *named]) if named else ""
+
+
+def _cost(bundle: Path, report: Report, workers: int) -> dict[str, Any]:
+    """Play the same episodes with good senses; return what the report's bad ones cost."""
+    plan = replace(report.plan, without=(), disturb=())
+    clean = _directly("all sensors", bundle, plan, workers, None)
+    found = compare(clean, report)
+    cost: dict[str, Any] = {
+        "success_with_everything": clean.success,
+        **{key: value for key, value in found.items() if key.startswith("points_lost")},
+    }
+    if report.plan.disturb:
+        cost["robustness"] = {"+".join(report.plan.disturb): found}
+    if "adversarial_patch" in report.plan.disturb:
+        cost |= describe_patch(report.plan.patch, report.bundle_sha256)
+    return cost
+
+
+def _cost_of_reuse(bundle: Path, report: Report, workers: int) -> dict[str, Any]:
+    """Play the same episodes with an inference each time; return what saving them costs."""
+    plan = replace(report.plan, adaptive=False)
+    always = _directly("inferring always", bundle, plan, workers, None)
+    found = compare(always, report)
+    return {
+        "success_inferring_always": always.success,
+        **{key: value for key, value in found.items() if key.startswith("points_lost")},
+    }
 
 
 def _through_ros(
@@ -131,7 +235,7 @@ def _through_ros(
     if plan != EvaluationPlan(episodes=plan.episodes, first_seed=plan.first_seed):
         raise UserError(
             "--through-ros plays the core suite on unseen seeds; it takes no --split, "
-            "--phrasings, --ablate or --without"
+            "--phrasings, --adaptive, --ablate, --without or --disturb"
         )
     from vla_ros.cli.through_ros import evaluate_through_ros  # only this imports rclpy
 

@@ -76,6 +76,7 @@ def describe_training(checkpoint: Path) -> dict[str, Any]:
         settings.pop(key, None)
     for key in ("data", "eyes_only"):
         settings[key] = [Path(folder).name for folder in settings.get(key, ())]
-    if settings.get("start"):
-        settings["start"] = "/".join(Path(settings["start"]).parts[-2:])
+    for key in ("start", "teacher"):
+        if settings.get(key):
+            settings[key] = "/".join(Path(settings[key]).parts[-2:])
     return {**settings, "step": state["step"], "checkpoint_sha256": file_sha256(checkpoint)}

@@ -22,6 +22,7 @@ def conclude(
     json_path: Path | None = None,
     check: bool = False,
     musts_file: Path | None = None,
+    table: Table | None = None,
 ) -> int:
     """Print the results, write them, check them, and return the exit status.
 
@@ -31,13 +32,14 @@ def conclude(
         json_path: Where to write it; None for nowhere.
         check: Whether a must that falls short makes the exit status 1.
         musts_file: Another file of musts.
+        table: What to print in place of every value by its key.
 
     Raises:
         UserError: if it is checked and there are no musts for the command.
     """
     console = Console(soft_wrap=True)
     results = {**results, "machine": describe_machine()}
-    console.print(_table(command, results))
+    console.print(table or _table(command, results))
     if json_path is not None:
         json_path.parent.mkdir(parents=True, exist_ok=True)
         json_path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ _RULES: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "min": ("at least", lambda value, bound: _number(value) and bool(value >= bound)),
     "max": ("at most", lambda value, bound: _number(value) and bool(value <= bound)),
     "below": ("below", lambda value, bound: _number(value) and bool(value < bound)),
+    "words": ("said in words, at least", lambda value, bound: _words(value) >= bound),
     "is": ("exactly", lambda value, bound: type(value) is type(bound) and bool(value == bound)),
 }
 
@@ -28,7 +29,7 @@ class Musts:
         """Take the rules of `command`: a key of the results, and what its value must be.
 
         Raises:
-            UserError: if a rule is none of `min`, `max`, `below`, `each_min`, `is`.
+            UserError: if a rule is none of `min`, `max`, `below`, `each_min`, `words`, `is`.
         """
         self.command = command
         self._rules = rules
@@ -94,6 +95,10 @@ def _descend(results: Results, key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def _words(value: Any) -> int:
+    return len(value.split()) if isinstance(value, str) else 0
 
 
 def _number(value: Any) -> bool:

@@ -2,165 +2,188 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
-import torch
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vla_ros.cli.language_files import language_directory
-from vla_ros.core.errors import UserError
-from vla_ros.learning.loss_plot import plot_losses
-from vla_ros.learning.recipes import tabletop_small, with_fusion
-from vla_ros.learning.training import NonFiniteLoss, Trainer
+from vla_ros.cli.training_progress import train_here, train_in_group
+from vla_ros.learning.process_group import require_devices, started_processes
+from vla_ros.learning.process_launch import run_processes
+from vla_ros.learning.run_config import RunChoices
 from vla_ros.learning.training_config import TrainingConfig
 from vla_ros.policy.configuration import PolicyConfig
+from vla_ros.policy.encoders import DEPTH_ENCODERS, IMAGE_ENCODERS, IMU_ENCODERS
+from vla_ros.policy.encoders.pretrained_image import TUNINGS
 from vla_ros.policy.fusion import FUSIONS
+from vla_ros.policy.heads import HEADS
 
-INTERRUPTED = 130  # exit status after Ctrl-C
+
+def _usual(what: str, name: str) -> str:
+    """Return a help text with the default of a setting, which an option not given leaves alone."""
+    defaults = {
+        of.name: of.default for kind in (TrainingConfig, PolicyConfig) for of in fields(kind)
+    }
+    return f"{what} [default: {defaults[name]}]"
 
 
 def train(
-    data: Annotated[list[Path], typer.Option(help="Folder of shards; may be given repeatedly.")],
-    output: Annotated[Path, typer.Option(help="Where checkpoint and losses go.")],
-    steps: Annotated[int, typer.Option(help="Optimizer steps in all.")] = 12000,
+    config: Annotated[
+        str | None,
+        typer.Option(help="YAML file with the whole run, or the name of a shipped one."),
+    ] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Folder of shards; may be given repeatedly.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Where checkpoint and losses go.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help=_usual("Optimizer steps in all.", "steps"))
+    ] = None,
     images: Annotated[
-        int, typer.Option(help="Rendered states per step; 0 trains the hand alone.")
-    ] = 40,
+        int | None,
+        typer.Option(help=_usual("Rendered states per step; 0 trains the hand alone.", "images")),
+    ] = None,
     episodes: Annotated[
-        int, typer.Option(help="Episodes of bare states per step; 0 trains the eyes alone.")
-    ] = 48,
-    states_per_episode: Annotated[int, typer.Option(help="Bare states per episode.")] = 8,
-    sentences: Annotated[int, typer.Option(help="Sentences that instructions are drawn from.")] = (
-        40000
-    ),
-    learning_rate: Annotated[float, typer.Option(help="At its peak.")] = 1e-3,
+        int | None,
+        typer.Option(
+            help=_usual("Episodes of bare states per step; 0 trains the eyes alone.", "episodes")
+        ),
+    ] = None,
+    states_per_episode: Annotated[
+        int | None, typer.Option(help=_usual("Bare states per episode.", "states_per_episode"))
+    ] = None,
+    sentences: Annotated[
+        int | None,
+        typer.Option(help=_usual("Sentences that instructions are drawn from.", "sentences")),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help=_usual("At its peak.", "learning_rate"))
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(help="checkpoint.pt or bundle to take the first weights from.")
     ] = None,
+    start_partly: Annotated[
+        bool | None, typer.Option(help="Take what fits of --start although not all does.")
+    ] = None,
+    freeze: Annotated[
+        list[str] | None, typer.Option(help="Part of the policy that stays as it is, repeatedly.")
+    ] = None,
+    lora_rank: Annotated[
+        int | None,
+        typer.Option(help=_usual("Rank of adapters that alone train; 0: all does.", "lora_rank")),
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Bundle whose answers are learned beside --data.")
+    ] = None,
     fusion: Annotated[
-        str, typer.Option(help=f"How the modalities are mixed: {', '.join(FUSIONS)}.")
-    ] = "early",
+        str | None,
+        typer.Option(help=_usual(f"How modalities are mixed: {', '.join(FUSIONS)}.", "fusion")),
+    ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help=_usual(f"How chunks are decided: {', '.join(HEADS)}.", "head")),
+    ] = None,
+    image_encoder: Annotated[
+        str | None,
+        typer.Option(help=_usual(f"Reads images: {', '.join(IMAGE_ENCODERS)}.", "image_encoder")),
+    ] = None,
+    image_weights: Annotated[
+        str | None,
+        typer.Option(help="Path or hub id of a CLIP, SigLIP or DINOv2 model: `pretrained`."),
+    ] = None,
+    image_tuning: Annotated[
+        str | None,
+        typer.Option(help=_usual(f"What of that trains: {', '.join(TUNINGS)}.", "image_tuning")),
+    ] = None,
+    depth_encoder: Annotated[
+        str | None,
+        typer.Option(help=_usual(f"Reads depth: {', '.join(DEPTH_ENCODERS)}.", "depth_encoder")),
+    ] = None,
+    imu_encoder: Annotated[
+        str | None,
+        typer.Option(help=_usual(f"Reads the IMU: {', '.join(IMU_ENCODERS)}.", "imu_encoder")),
+    ] = None,
     eyes_only: Annotated[
         list[Path] | None, typer.Option(help="Folder whose images train the eyes alone.")
     ] = None,
     language: Annotated[
-        Path | None, typer.Option(help="Folder with the language encoder; the shipped one.")
+        Path | None,
+        typer.Option(
+            help="Folder that `vla_ros language` made; the shipped encoder if not given."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
-    threads: Annotated[int, typer.Option(help="Of torch; 0 takes all cores.")] = 0,
+    contract: Annotated[
+        str | None,
+        typer.Option(help=_usual("Robot that it is for: a name, or a YAML file.", "contract")),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help=_usual("Of everything random.", "seed"))] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help=_usual("Steps between checkpoints.", "checkpoint_every"))
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help=_usual("Of torch; 0 takes all cores.", "threads"))
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="That train together on this machine. [default: 1]")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help=_usual("cpu, or auto for a GPU if there is one.", "device"))
+    ] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Anything else of the file."),
+    ] = None,
 ) -> None:
     """Train the policy of models/tabletop-small from demonstrations.
 
     Run the same command again to go on from the last checkpoint; Ctrl-C saves one first. Only
-    --steps and --checkpoint-every may change then; for all else, give another --output.
-    OUTPUT/losses.jsonl has the losses of every 20th step, OUTPUT/losses.png shows them.
+    --steps, --checkpoint-every, --threads and --device may change then; for all else, give
+    another --output. OUTPUT/losses.jsonl has the losses of every 20th step, OUTPUT/losses.png
+    shows them, and OUTPUT/config.yaml is the --config that does it all again.
 
     vla_ros train --data data/expert --output runs/mine
 
     vla_ros train --data data/expert --data data/round1 --output runs/round1
     --start runs/mine/checkpoint.pt --steps 4000
 
+    vla_ros train --config tabletop-small --fusion projector --output runs/projector
+
+    vla_ros train --data data/mine --output runs/mine --start models/tabletop-small --lora-rank 8
+
+    vla_ros train --data data/expert --output runs/small --teacher models/tabletop-small
+    --set policy.width=64
+
     vla_ros export runs/mine/checkpoint.pt models/mine
     """
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    config = TrainingConfig(
-        data=tuple(data),
-        output=output,
-        language=language_directory(language, output / "language"),
-        steps=steps,
-        images=images,
-        episodes=episodes,
-        states_per_episode=states_per_episode,
-        sentences=sentences,
-        learning_rate=learning_rate,
-        start=start,
-        eyes_only=tuple(eyes_only or ()),
-        seed=seed,
-        checkpoint_every=checkpoint_every,
+    given = {name: value for name, value in locals().items() if value not in (None, [])}
+    run = _choices(given).run(
+        lambda chosen, output: language_directory(chosen, output / "language")
     )
-    raise typer.Exit(_run(config, with_fusion(tabletop_small(), fusion)))
+    count, started = run.training.processes, started_processes()
+    if started is None and count > 1:
+        require_devices(count, run.training.device)
+        status = run_processes(count, train_in_group, run)
+    else:
+        status = train_here(run) if started is None else train_in_group(run)
+    raise typer.Exit(status)
 
 
-def _run(config: TrainingConfig, policy: PolicyConfig) -> int:
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"reading {', '.join(str(folder) for folder in config.data)}")
-    try:
-        trainer = Trainer(config, policy)
-    except FileNotFoundError as error:
-        raise UserError(str(error)) from error
-    if config.images:
-        console.print(f"seeing images in {trainer.precision}")
-    if trainer.step:
-        console.print(f"going on from step {trainer.step} of {trainer.checkpoint_path}")
-    if trainer.fresh and not trainer.step:
-        console.print(f"{config.start} has no fitting weights for: {', '.join(trainer.fresh)}")
-    try:
-        finished = _train_with_bar(trainer, console)
-    except NonFiniteLoss as error:
-        console.print(f"[bold red]error:[/] {error}")
-        return 1
-    plot_losses(config.output / "losses.jsonl", config.output / "losses.png")
-    if not finished:
-        console.print(
-            f"stopped at step {trainer.step} of {config.steps}, saved in "
-            f"{trainer.checkpoint_path}; the same command goes on from there"
-        )
-        return INTERRUPTED
-    console.print(
-        f"done: {trainer.checkpoint_path}\n"
-        f"Make a bundle of it: vla_ros export {trainer.checkpoint_path} models/NAME"
+def _choices(given: dict[str, Any]) -> RunChoices:
+    """Return what the options choose, over what --set and the --config file do."""
+    policy, training = (
+        {
+            of.name: tuple(value) if isinstance(value, list) else value
+            for of in fields(kind)
+            if (value := given.get(of.name)) is not None
+        }
+        for kind in (PolicyConfig, TrainingConfig)
     )
-    return 0
-
-
-def _train_with_bar(trainer: Trainer, console: Console) -> bool:
-    """Train to the end, or until Ctrl-C; return whether it is finished."""
-    config = trainer.config
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    smooth: dict[str, float] = {}
-    with _stop_on_interrupt() as stopped, Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=config.steps, completed=trainer.step)
-        for losses in trainer.run():
-            smooth = {key: 0.98 * smooth.get(key, v) + 0.02 * v for key, v in losses.items()}
-            shown = "  ".join(f"{key} {value:.3f}" for key, value in smooth.items())
-            progress.update(task, completed=trainer.step, description=shown)
-            if stopped and trainer.step < config.steps:
-                trainer.save()
-                return False
-            if trainer.step % config.checkpoint_every == 0:
-                plot_losses(config.output / "losses.jsonl", config.output / "losses.png")
-    return True
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[list[bool]]:
-    """Let the step in progress end after Ctrl-C: the list then holds something.
-
-    A second Ctrl-C ends at once.
-    """
-    stopped: list[bool] = []
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        del signum, frame
-        stopped.append(True)
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
+    options = RunChoices(policy=policy, training=training)
+    chosen = options.over(RunChoices.parse(given.get("assign", [])))
+    if "config" in given:
+        chosen = chosen.over(RunChoices.read(given["config"]))
+    if "processes" not in chosen.training:
+        chosen.training["processes"] = started_processes() or 1
+    return chosen

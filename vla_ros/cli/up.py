@@ -46,6 +46,9 @@ def up(
     allow_differences: Annotated[
         bool, typer.Option(help="Run a bundle that was made for another contract.")
     ] = False,
+    adaptive: Annotated[
+        bool, typer.Option(help="Infer only when something has happened.")
+    ] = False,
     use_sim_time: Annotated[bool, typer.Option(help="Follow /clock.")] = False,
 ) -> None:
     """Start the graph, restart nodes that crash, and stop everything on Ctrl-C.
@@ -65,6 +68,7 @@ def up(
         second_goal=second_goal,
         start_stopped=start_stopped,
         allow_differences=allow_differences,
+        adaptive=adaptive,
         use_sim_time=use_sim_time,
     )
     follow_parent()

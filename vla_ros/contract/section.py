@@ -148,6 +148,10 @@ class Section:
         self._asked.add(key)
         return key in self._values
 
+    def value(self, key: str) -> Any:
+        """Return what is there as YAML has it; the caller checks it."""
+        return self._value(key, "a value")
+
     def finish(self) -> None:
         """Refuse keys that nothing has asked for."""
         for key in self.keys():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from vla_ros.core.types import ActionChunk, Observation
+from vla_ros.core.demonstration import Demonstration
+from vla_ros.core.types import ActionChunk, Observation, UInt8Array
 
 
 @runtime_checkable
@@ -34,5 +36,36 @@ class Policy(Protocol):
 
         Raises:
             ObservationError: if a required feature is missing or malformed; names it.
+        """
+        ...
+
+
+@runtime_checkable
+class Attentive(Protocol):
+    """What a policy may offer beside `Policy`: to show what it looks at."""
+
+    def draw_attention(self, observation: Observation, camera: str) -> UInt8Array | None:
+        """Return the image of a camera with what was last looked at in it drawn over it.
+
+        Called after `infer`, with its observation, and only while somebody watches.
+
+        Args:
+            observation: Of the last inference.
+            camera: Name of the camera; None comes back for one that the policy does not read.
+        """
+        ...
+
+
+@runtime_checkable
+class Promptable(Protocol):
+    """What a policy may offer beside `Policy`: to be shown what words mean, without training."""
+
+    def show(self, demonstrations: Sequence[Demonstration]) -> None:
+        """Take demonstrations of what instructions ask for; an empty sequence forgets them.
+
+        Called between instructions; they count from the next `start` on, until others are shown.
+
+        Raises:
+            UserError: if they cannot be used; those before stay.
         """
         ...

@@ -27,6 +27,8 @@ class ActionChunk:
             shape (horizon, n_joints).
         progress: How far the policy believes the task is, 0 to 1.
         instruction: Instruction that the chunk was made for.
+        grounding: How likely it is that what the instruction names is there, 0 to 1; 1 where the
+            policy cannot tell.
     """
 
     stamp_ns: int
@@ -35,6 +37,7 @@ class ActionChunk:
     positions: FloatArray
     progress: float = 0.0
     instruction: str = ""
+    grounding: float = 1.0
 
     @property
     def horizon(self) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from vla_ros.contract import ContractDifference, RobotContract, require_compatible
-from vla_ros.core.protocols import Policy
-from vla_ros.core.types import ActionChunk, Observation
+from vla_ros.core.demonstration import Demonstration
+from vla_ros.core.errors import UserError
+from vla_ros.core.protocols import Attentive, Policy, Promptable
+from vla_ros.core.types import ActionChunk, Observation, UInt8Array
 from vla_ros.observation.images import fit_depth, fit_rgb
 from vla_ros.policy.bundle import Bundle
 
@@ -37,9 +39,30 @@ class FittedPolicy:
         """Hand on a new instruction."""
         self._inner.start(instruction)
 
+    def show(self, demonstrations: Sequence[Demonstration]) -> None:
+        """Hand on demonstrations made with the robot's own image sizes.
+
+        Raises:
+            UserError: if the policy takes none, or cannot use these.
+        """
+        if not isinstance(self._inner, Promptable):
+            raise UserError(f"policy '{self.name}' cannot be shown anything; it only reads words")
+        self._inner.show(
+            [
+                replace(each, observation=fit_observation(each.observation, self._sizes))
+                for each in demonstrations
+            ]
+        )
+
     def infer(self, observation: Observation) -> ActionChunk:
         """Return the chunk for one observation of the robot's own image sizes."""
         return self._inner.infer(fit_observation(observation, self._sizes))
+
+    def draw_attention(self, observation: Observation, camera: str) -> UInt8Array | None:
+        """Return the fitted image of a camera with what was looked at; None if that is unknown."""
+        if not isinstance(self._inner, Attentive):
+            return None
+        return self._inner.draw_attention(fit_observation(observation, self._sizes), camera)
 
 
 def fit_observation(observation: Observation, sizes: Sizes) -> Observation:

@@ -18,8 +18,6 @@ from vla_ros.core.errors import BundleError, InstructionRejected
 
 #: The tokenizer's file in a bundle.
 TOKENIZER = "tokenizer.json"
-#: Width of a token feature.
-FEATURES = 384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +25,8 @@ class LanguageTokens:
     """Token features of one instruction, padded at the end; both arrays are read-only.
 
     Attributes:
-        features: float32, shape (MAX_TOKENS, FEATURES); zero where `mask` is False.
-        mask: bool, shape (MAX_TOKENS,); True for a token of the instruction.
+        features: float32, shape (tokens, width); zero where `mask` is False.
+        mask: bool, shape (tokens,); True for a token of the instruction.
     """
 
     features: NDArray[np.float32]
@@ -41,9 +39,14 @@ class LanguageEncoder:
     May be shared between threads: look-ups and inference run under one lock, which is right for
     something that happens once per instruction.
 
+    Attributes:
+        kind: Name of the kind of encoder, one of `vla_ros.policy.encoders.LANGUAGE_ENCODERS`.
+        tokens: Word pieces of the longest instruction that is read.
+        width: Of a token's features.
+
     Args:
         directory: The bundle.
-        cache_size: Instructions whose features are remembered (49 kB each).
+        cache_size: Instructions whose features are remembered (49 kB each, with MiniLM).
 
     Raises:
         BundleError: if a file is missing or unreadable; names it.
@@ -54,6 +57,7 @@ class LanguageEncoder:
         folder = Path(directory)
         self._tokenizer = _load_tokenizer(folder / TOKENIZER)
         self._session = _load_session(folder / "language.onnx")
+        self.kind, self.tokens, self.width = _read_notes(self._session, folder / "language.onnx")
         self._cache: OrderedDict[str, LanguageTokens] = OrderedDict()
         self._cache_size = cache_size
         self._lock = threading.Lock()
@@ -83,15 +87,15 @@ class LanguageEncoder:
             )
         ids = np.array([self._tokenizer.encode(text).ids], dtype=np.int64)  # (1, L)
         length = ids.shape[1]
-        if length > MAX_TOKENS:
+        if length > self.tokens:
             raise InstructionRejected(
-                f"the instruction has {length} word pieces; the policy reads {MAX_TOKENS}. "
+                f"the instruction has {length} word pieces; the policy reads {self.tokens}. "
                 "Say it in fewer words."
             )
         inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        features = np.zeros((MAX_TOKENS, FEATURES), dtype=np.float32)
+        features = np.zeros((self.tokens, self.width), dtype=np.float32)
         features[:length] = self._session.run(["features"], inputs)[0][0]
-        mask = np.arange(MAX_TOKENS) < length
+        mask = np.arange(self.tokens) < length
         features.setflags(write=False)
         mask.setflags(write=False)
         return LanguageTokens(features=features, mask=mask)
@@ -114,6 +118,20 @@ def _load_tokenizer(path: Path) -> Tokenizer:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception
         raise BundleError(f"{path}: is not a tokenizer: {error}") from error
+
+
+def _read_notes(session: onnxruntime.InferenceSession, path: Path) -> tuple[str, int, int]:
+    """Return kind, longest sentence and width of a graph; the shipped one has no notes."""
+    notes = session.get_modelmeta().custom_metadata_map
+    found = {output.name: output.shape for output in session.get_outputs()}
+    try:
+        width, tokens = int(found["features"][-1]), int(notes.get("tokens", MAX_TOKENS))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"{path}: is no language encoder, which gives 'features' of a fixed width; it gives "
+            f"{found}; `vla_ros language` makes one"
+        ) from error
+    return notes.get("encoder", "minilm"), min(MAX_TOKENS, tokens), width
 
 
 def _load_session(path: Path) -> onnxruntime.InferenceSession:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,24 @@ from numpy.typing import NDArray
 from vla_ros.contract.difference import require_compatible
 from vla_ros.contract.features import FeatureKind
 from vla_ros.contract.specs import RobotContract
-from vla_ros.core.errors import BundleError, ObservationError
-from vla_ros.core.types import ActionChunk, Observation
-from vla_ros.engine.language import LanguageEncoder, LanguageTokens
-from vla_ros.policy.bundle import DESCRIPTION, GRAPH, LANGUAGE, TOKENIZER, Bundle
+from vla_ros.core.demonstration import Demonstration
+from vla_ros.core.errors import BundleError, ObservationError, UserError
+from vla_ros.core.types import ActionChunk, FloatArray, Observation, UInt8Array
+from vla_ros.engine.attention_overlay import draw_attention, marks_of
+from vla_ros.engine.camera_inputs import camera_inputs, checked
+from vla_ros.engine.clouds import cloud_inputs, cloud_maker
+from vla_ros.engine.grounding import Grounder, Grounding
+from vla_ros.engine.language import LanguageEncoder
+from vla_ros.engine.language_check import require_language
+from vla_ros.policy.bundle import DESCRIPTION, GRAPH, GROUNDING, LANGUAGE, TOKENIZER, Bundle
 from vla_ros.policy.configuration import CAMERAS, PolicyConfig
 
 Float32Array = NDArray[np.float32]
 
 #: The velocity that a policy sees is taken over this time [s].
 VELOCITY_SPAN_S = 0.05
+#: What is seen does not depend on words, and the graph wants some.
+ANYTHING = "look"
 #: A point seen with this confidence is where the thing stands when the instruction comes.
 ANCHOR_CONFIDENCE = 0.5
 
@@ -55,15 +64,19 @@ class OnnxPolicy:
         for name in (LANGUAGE, TOKENIZER):
             self._bundle.file(name)  # nothing is loaded whose hash was not checked
         self._language = LanguageEncoder(self._bundle.directory)
+        require_language(self._language, self._config, self._bundle.directory)
+        self._clouds = cloud_maker(self._config)
         self._session = _open_session(self._bundle.file(GRAPH), threads)
+        self._grounder = Grounder(_open_session(self._bundle.file(GROUNDING), threads))
         self._instruction = ""
-        self._tokens: LanguageTokens | None = None
         self._anchor = np.zeros((1, 2, 4), np.float32)
         self._history: deque[tuple[int, Float32Array]] = deque(maxlen=8)
         #: Attention over the front and wrist images of the last inference, (queries, 32, 32).
         self.attention: dict[str, Float32Array] = {}
         #: Where object and target were seen last, (2, 4): xyz [m] in the base frame, confidence.
         self.points: Float32Array = np.zeros((2, 4), np.float32)
+        #: What the graph that acts was given last, by input; empty before the first inference.
+        self.inputs: dict[str, NDArray[np.generic]] = {}
 
     @property
     def name(self) -> str:
@@ -75,15 +88,35 @@ class OnnxPolicy:
         """Hash of the bundle's description, and thereby of all its files."""
         return self._bundle.sha256
 
+    @property
+    def grounding(self) -> Grounding | None:
+        """What the instruction means here, as far as it is known; None before the first image."""
+        return self._grounder.best
+
     def start(self, instruction: str) -> None:
         """Take a new instruction; the next observation tells where things stand.
 
         Raises:
             InstructionRejected: if the text is empty or too long.
         """
-        self._tokens = self._language.encode(instruction)
+        self._grounder.start(self._language.encode(instruction))
         self._instruction = instruction
         self._anchor = np.zeros((1, 2, 4), np.float32)
+
+    def show(self, demonstrations: Sequence[Demonstration]) -> None:
+        """Prompt with demonstrations of what instructions ask for; an empty sequence forgets them.
+
+        They count for every instruction that is started after this, until others are shown. No
+        weight changes, and their order means nothing.
+
+        Raises:
+            UserError: if there are more than a prompt holds, or one acted where nothing is seen;
+                the prompt before stays.
+            ObservationError: if the front image of one is missing or malformed.
+        """
+        self._grounder.show(
+            [self._acted_on(index, each) for index, each in enumerate(demonstrations, start=1)]
+        )
 
     def infer(self, observation: Observation) -> ActionChunk:
         """Return the chunk for one observation.
@@ -92,10 +125,12 @@ class OnnxPolicy:
             ObservationError: if a required feature is missing or malformed; names it.
             RuntimeError: if `start` has not been called.
         """
-        if self._tokens is None:
+        if not self._instruction:
             raise RuntimeError("OnnxPolicy.start(instruction) has not been called yet")
         self._require(observation)
-        inputs = self._inputs(observation, self._tokens)
+        inputs = self._inputs(observation)
+        found = self._grounder.update(inputs)
+        inputs |= {"slots": found.slots, "queries": found.queries}
         chunk, progress, points, *attention = self._session.run(None, inputs)
         before = self._anchor[..., 3]
         better = (before < ANCHOR_CONFIDENCE) & (points[..., 3] > before)
@@ -103,7 +138,7 @@ class OnnxPolicy:
             self._anchor = np.where(better[..., None], points, self._anchor)
             inputs["anchor"] = self._anchor
             chunk, progress, points, *attention = self._session.run(None, inputs)
-        self.points = points[0]
+        self.inputs, self.points = inputs, points[0]
         self.attention = {camera: heat[0] for camera, heat in zip(CAMERAS, attention, strict=True)}
         return ActionChunk(
             stamp_ns=observation.stamp_ns,
@@ -112,7 +147,56 @@ class OnnxPolicy:
             positions=chunk[0].astype(np.float64),
             progress=float(progress[0]),
             instruction=self._instruction,
+            grounding=found.score if inputs["present"][0, 0] else 1.0,
         )
+
+    def reconsider(self, inputs: Mapping[str, NDArray[np.generic]]) -> FloatArray:
+        """Return the chunk (H, n) [rad] for other inputs of the graph that acts.
+
+        What explains a chunk asks this; what is inferred next stays as it would be.
+        """
+        chunk: FloatArray = self._session.run(["chunk"], dict(inputs))[0][0].astype(np.float64)
+        return chunk
+
+    def ground(self, instruction: str) -> Grounding:
+        """Return what other words would mean in the last image; those in force stay so.
+
+        Raises:
+            InstructionRejected: if the text is empty or too long.
+            RuntimeError: if nothing was inferred yet.
+        """
+        if not self.inputs:
+            raise RuntimeError("OnnxPolicy.infer(observation) has not been called yet")
+        return self._grounder.look(self.inputs, self._language.encode(instruction))
+
+    def draw_attention(self, observation: Observation, camera: str) -> UInt8Array | None:
+        """Return the image of a camera with what was last looked at in it drawn over it.
+
+        Args:
+            observation: Of the last inference.
+            camera: Name of the camera; None comes back for one that the policy does not read.
+        """
+        image, heat = observation.images.get(camera), self.attention.get(camera)
+        if image is None or heat is None:
+            return None
+        found = self.grounding
+        marks = marks_of(found) if found is not None and camera == "front" else ()
+        return draw_attention(image, heat, found, marks=marks)
+
+    def _acted_on(self, number: int, demonstration: Demonstration) -> Float32Array:
+        """Return what the thing that a demonstration acted on looks like (E,)."""
+        if "front" not in demonstration.observation.images:
+            raise ObservationError("observation.images.front", f"demonstration {number} lacks it")
+        inputs = camera_inputs(self._config, demonstration.observation)
+        seen = self._grounder.look(inputs, self._language.encode(ANYTHING))
+        region = seen.region_at(np.asarray(demonstration.xyz, np.float32))
+        if region is None:
+            raise UserError(
+                f"demonstration {number}: {seen.describe_absence(demonstration.xyz)}; give the "
+                "place where the thing stood when the image was taken, in the base frame, with "
+                "nothing in front of it"
+            )
+        return np.asarray(seen.embedding[region])
 
     def _require(self, observation: Observation) -> None:
         """Refuse an observation that lacks what the contract requires; the rest is masked."""
@@ -124,42 +208,18 @@ class OnnxPolicy:
             if not sensed:
                 raise ObservationError(spec.feature, "is missing, and the contract requires it")
 
-    def _inputs(
-        self, observation: Observation, tokens: LanguageTokens
-    ) -> dict[str, NDArray[np.generic]]:
+    def _inputs(self, observation: Observation) -> dict[str, NDArray[np.generic]]:
         state = self._state(observation)
-        present = np.ones((1, 5), np.float32)
-        inputs: dict[str, NDArray[np.generic]] = {}
-        for index, camera in enumerate(CAMERAS):
-            size = self._config.cameras[camera]
-            image = observation.images.get(camera)
-            depth = observation.depths.get(camera)
-            shape = (size.height, size.width)
-            present[0, index] = image is not None
-            present[0, 2 + index] = image is not None and depth is not None
-            inputs[f"rgb_{camera}"] = _checked(
-                image, (*shape, 3), np.uint8, f"observation.images.{camera}"
-            )
-            inputs[f"depth_{camera}"] = np.nan_to_num(
-                _checked(depth, shape, np.float32, f"observation.depth.{camera}"),
-                nan=0.0,
-                posinf=0.0,
-                neginf=0.0,
-            )
-        if not present[0, :2].any():
-            raise ObservationError("observation.images", "the policy needs one camera at least")
-        present[0, 4] = observation.imu is not None
-        inputs["imu"] = _checked(
+        inputs = camera_inputs(self._config, observation)
+        inputs["imu"] = checked(
             observation.imu, (self._config.imu_window, 6), np.float32, "observation.imu"
         )
         if not np.isfinite(inputs["imu"]).all():
             raise ObservationError("observation.imu", "holds NaN or infinity")
+        inputs |= cloud_inputs(self._clouds, inputs)
         return inputs | {
             "state": state,
-            "language": tokens.features[None],
-            "language_mask": tokens.mask[None].astype(np.float32),
             "anchor": self._anchor,
-            "present": present,
         }
 
     def _state(self, observation: Observation) -> Float32Array:
@@ -203,24 +263,6 @@ def _read_config(bundle: Bundle) -> PolicyConfig:
         raise BundleError(
             f"{bundle.directory / DESCRIPTION}: policy: this version cannot run it: {error!r}"
         ) from error
-
-
-def _checked(
-    value: NDArray[np.generic] | None,
-    shape: tuple[int, ...],
-    dtype: type[np.generic],
-    feature: str,
-) -> NDArray[np.generic]:
-    """Return `value` as a batch of one; what is missing is zero, and masked in the network."""
-    if value is None:
-        return np.zeros((1, *shape), dtype)
-    if value.shape != shape or value.dtype != dtype:
-        raise ObservationError(
-            feature,
-            f"expected {np.dtype(dtype).name} of shape {shape}, "
-            f"got {value.dtype} of shape {value.shape}",
-        )
-    return np.ascontiguousarray(value)[None]
 
 
 def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -10,6 +10,7 @@ from vla_ros.contract.loading import load_contract
 from vla_ros.contract.specs import RobotContract
 from vla_ros.core.protocols import Policy
 from vla_ros.core.types import ActionChunk, Observation
+from vla_ros.engine.adaptive import AdaptivePolicy
 from vla_ros.engine.onnx_policy import OnnxPolicy
 
 #: What can be taken away, and how.
@@ -28,6 +29,11 @@ class DeprivedPolicy:
         """Hide `lost`, names of `LOSABLE`, from `policy`."""
         self._policy = policy
         self._hide = tuple(LOSABLE[name] for name in lost)
+
+    @property
+    def inner(self) -> Policy:
+        """The policy that they are hidden from."""
+        return self._policy
 
     @property
     def name(self) -> str:
@@ -50,17 +56,29 @@ class DeprivedPolicy:
         return self._policy.infer(observation)
 
 
-def open_policy(bundle: Path, lost: tuple[str, ...] = ()) -> Policy:
+def open_policy(bundle: Path, lost: tuple[str, ...] = (), *, adaptive: bool = False) -> Policy:
     """Open a bundle for the simulated robot, or for one that lacks some of its sensors.
+
+    Args:
+        bundle: Directory of the policy.
+        lost: Names of `LOSABLE` that the robot lacks.
+        adaptive: Whether to infer only when something has happened.
 
     Raises:
         BundleError: if the bundle cannot be used.
         ContractError: if it was trained for another robot.
     """
     contract = load_contract("tabletop_sim")
-    if not lost:
-        return OnnxPolicy(bundle, contract)
-    return DeprivedPolicy(OnnxPolicy(bundle, _nothing_required(contract)), lost)
+    policy: Policy = OnnxPolicy(bundle, _nothing_required(contract) if lost else contract)
+    if adaptive:
+        policy = AdaptivePolicy(policy)
+    return DeprivedPolicy(policy, lost) if lost else policy
+
+
+def adaptive_of(policy: Policy) -> AdaptivePolicy | None:
+    """Return what decides when a policy of `open_policy` infers; None if it always does."""
+    inner = policy.inner if isinstance(policy, DeprivedPolicy) else policy
+    return inner if isinstance(inner, AdaptivePolicy) else None
 
 
 def _nothing_required(contract: RobotContract) -> RobotContract:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from vla_ros.core.errors import InstructionRejected
 from vla_ros.core.protocols import Policy
-from vla_ros.core.types import Observation
+from vla_ros.core.types import ActionChunk, Observation
 from vla_ros.evaluation.plan import LIMIT_S
 from vla_ros.planner.goal_monitor import GoalSettings
+from vla_ros.planner.refusal import LATER_STEP, RefusalSignal
+from vla_ros.planner.steps import StepSplitter
 from vla_ros.sim.environment import STEP_S, Environment, TimeStep
 from vla_ros.sim.scenes import Scene
 
@@ -41,6 +44,12 @@ class EpisodeResult:
         violations: Commands that broke a limit; more than 0 is a bug.
         rejected_chunks: Chunks that the gate refused.
         missed_commands: Commands that were not seen on their way to the robot, and so not checked.
+        absent: Whether what the instruction names is not there, and to refuse is to succeed.
+        refused: Whether it was refused as naming what is not there.
+        grounding: How likely the policy held it to be there, 0 to 1.
+        chance: How often a guess among the objects would have named the right one.
+        observations: That an adaptive policy was given; 0 for another one, which always infers.
+        inferences: That it made of them.
     """
 
     index: int
@@ -56,6 +65,12 @@ class EpisodeResult:
     violations: int
     rejected_chunks: int
     missed_commands: int = 0
+    absent: bool = False
+    refused: bool = False
+    grounding: float = 1.0
+    chance: float = 0.0
+    observations: int = 0
+    inferences: int = 0
 
 
 class DoneSignal:
@@ -97,24 +112,27 @@ def run_episode(
         scene: Whose task is judged.
         instruction: What the policy is told; None for the scene's own sentence.
         index: Of the episode in its evaluation.
-        limit_s: Longest duration in simulated [s].
+        limit_s: Longest duration of each step in simulated [s].
         linger_s: Longest time after success in [s] for the policy to say that it is done.
         on_step: Called at 20 Hz, to film an episode.
     """
     text = scene.text if instruction is None else instruction
     step = environment.reset(scene)
+    told = _Told(policy, text)
     try:
-        policy.start(text)
+        told.next_step(environment.table.time_s)
     except InstructionRejected as error:
-        return _result(index, scene, text, step, reason=f"the policy rejects it: {error}")
-    table, done = environment.table, DoneSignal()
+        return _result(index, scene, text, step, told, reason=f"the policy rejects it: {error}")
+    table = environment.table
     violations = rejected = 0
     done_at_s: float | None = None
-    while table.time_s < limit_s and not step.score.violated:
-        if done.given or (done_at_s is not None and table.time_s - done_at_s >= linger_s):
+    while table.time_s - told.began_s < limit_s and not step.score.violated:
+        if done_at_s is not None and table.time_s - done_at_s >= linger_s:
+            break
+        if told.refused or (told.done.given and not told.next_step(table.time_s)):
             break
         chunk = policy.infer(step.observation)
-        done.hear(chunk.progress, table.time_s)
+        told.hear(chunk, table.time_s)
         if on_step is not None:
             on_step(step.observation, chunk.progress)
         step = environment.step(chunk)
@@ -123,7 +141,7 @@ def run_episode(
         if step.score.success and done_at_s is None:
             done_at_s = table.time_s
     ended_s = table.time_s
-    if done.given and done_at_s is None:
+    if told.done.given and done_at_s is None:
         for _ in range(round(SETTLE_S / STEP_S)):
             step = environment.step(None)
             violations += len(step.violations)
@@ -132,19 +150,57 @@ def run_episode(
         scene,
         text,
         step,
-        reason=_reason(step, done.given, ended_s),
+        told,
+        reason=_reason(step, told, ended_s),
         duration_s=table.time_s if done_at_s is None else done_at_s,
-        said_done=done.given,
+        said_done=told.done.given,
         commands=environment.checked_commands,
         violations=violations,
         rejected_chunks=rejected,
     )
 
 
-def _reason(step: TimeStep, said_done: bool, at_s: float) -> str:
+class _Told:
+    """What a policy was told of an instruction, and what it said to that."""
+
+    def __init__(self, policy: Policy, text: str) -> None:
+        self._policy = policy
+        self._steps = list(_splitter().split(text))
+        self.began_s, self._later = 0.0, False
+        self.done, self._refusal = DoneSignal(), RefusalSignal()
+        self.grounding = 1.0
+
+    @property
+    def refused(self) -> bool:
+        return self._refusal.given
+
+    def next_step(self, now_s: float) -> bool:
+        """Tell the policy the next step; return whether there was one."""
+        if not self._steps:
+            return False
+        self._policy.start(self._steps.pop(0))
+        self.began_s = now_s
+        self.done, self._refusal = DoneSignal(), RefusalSignal(LATER_STEP if self._later else None)
+        self._later = True
+        return True
+
+    def hear(self, chunk: ActionChunk, now_s: float) -> None:
+        self.done.hear(chunk.progress, now_s)
+        self._refusal.hear(chunk.grounding, now_s)
+        self.grounding = chunk.grounding
+
+
+@cache
+def _splitter() -> StepSplitter:
+    return StepSplitter()
+
+
+def _reason(step: TimeStep, told: _Told, at_s: float) -> str:
     if step.score.success or step.score.violated:
         return step.score.reason
-    if said_done:
+    if told.refused:
+        return f"refused: what it names is there with a chance of {told.grounding:.0%}"
+    if told.done.given:
         return f"the policy says after {at_s:.1f} s that it is done, and it is not"
     return "time is up; the policy does not say that it is done"
 
@@ -154,6 +210,7 @@ def _result(
     scene: Scene,
     instruction: str,
     step: TimeStep,
+    told: _Told,
     *,
     reason: str,
     duration_s: float = 0.0,
@@ -167,7 +224,7 @@ def _result(
         seed=scene.seed,
         skill=scene.skill,
         instruction=instruction,
-        success=step.score.success,
+        success=step.score.success or (scene.absent and told.refused and not step.score.violated),
         moved_another=step.score.violated,
         reason=reason,
         duration_s=duration_s,
@@ -175,4 +232,8 @@ def _result(
         commands=commands,
         violations=violations,
         rejected_chunks=rejected_chunks,
+        absent=scene.absent,
+        refused=told.refused,
+        grounding=told.grounding,
+        chance=scene.chance,
     )

@@ -14,8 +14,8 @@ from vla_ros.evaluation.plan import EvaluationPlan
 class EpisodeLog:
     """Results of the episodes of one evaluation, one JSON object a line.
 
-    The first line says which evaluation it is: those of another bundle, other scenes or other
-    sentences are forgotten.
+    The first line says which evaluation it is: those of another bundle, other scenes, other
+    disturbances or other sentences are forgotten.
     """
 
     def __init__(self, path: Path, plan: EvaluationPlan, bundle_sha256: str, way: str) -> None:
@@ -29,7 +29,10 @@ class EpisodeLog:
         """
         self._path = path
         asked = [bundle_sha256, way, plan.first_seed, plan.split, plan.without, plan.limit_s]
-        content = json.dumps([*asked, plan.instructions()])
+        disturbed = [disturbance.fingerprint for disturbance in plan.disturbances()]
+        what = [plan.suite, plan.ablate, *plan.instructions()]
+        what += ["adaptive"] * plan.adaptive
+        content = json.dumps([*asked, *disturbed, what])
         self._heading = json.dumps({"evaluation": hashlib.sha256(content.encode()).hexdigest()})
         self.results = {result.index: result for result in self._read()}
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from vla_ros.core.types import Observation, UInt8Array
 from vla_ros.evaluation.deprivation import open_policy
+from vla_ros.evaluation.disturbance import DisturbedEnvironment
 from vla_ros.evaluation.episode import OnStep, run_episode
 from vla_ros.evaluation.report import Report
-from vla_ros.sim.environment import STEP_S, Environment
+from vla_ros.sim.environment import STEP_S
+from vla_ros.sim.tabletop import IMAGE_SIZE
 
 ENLARGED = 3  # times; the cameras have 128 x 128 pixels
 
@@ -26,7 +28,9 @@ def film_failures(bundle: Path, report: Report, directory: Path) -> Iterator[Pat
         directory: Where the videos go, as SEED-SKILL.mp4; made if it is not there.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    environment, policy = Environment(), open_policy(bundle, report.plan.without)
+    plan = report.plan
+    environment = DisturbedEnvironment(plan.disturbances())
+    policy = open_policy(bundle, plan.lost(), adaptive=plan.adaptive)
     for result in report.results:
         if result.success:
             continue
@@ -35,10 +39,10 @@ def film_failures(bundle: Path, report: Report, directory: Path) -> Iterator[Pat
         run_episode(
             environment,
             policy,
-            report.plan.scene(result.index),
+            plan.scene(result.index),
             instruction=result.instruction,
             on_step=_into(frames),
-            limit_s=report.plan.limit_s,
+            limit_s=plan.limit_s,
         )
         if not frames:  # the policy has refused its instruction
             continue
@@ -53,8 +57,10 @@ def _into(frames: list[UInt8Array]) -> OnStep:
 
 
 def _frame(observation: Observation, progress: float) -> UInt8Array:
-    """Both images, enlarged, with the policy's progress as a bar at the bottom."""
-    both = np.concatenate([observation.images[name] for name in ("front", "wrist")], axis=1)
+    """Both images, enlarged, with the policy's progress as a bar at the bottom; missing: black."""
+    black = np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    images = [observation.images.get(name, black) for name in ("front", "wrist")]
+    both = np.concatenate(images, axis=1)
     large = both.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
     large[-6:, : round(progress * large.shape[1])] = (40, 200, 80)
     return large

@@ -10,14 +10,16 @@ import numpy as np
 
 from vla_ros.core.errors import UserError
 from vla_ros.evaluation.deprivation import LOSABLE
+from vla_ros.evaluation.disturbance import DISTURBANCES, Disturbance, find_disturbances
 from vla_ros.sim.instruction_files import load_phrasings
 from vla_ros.sim.instructions import PhrasingBook
+from vla_ros.sim.reasoning import REASONING_SKILLS, REASONING_SUITES, sample_reasoning_scene
 from vla_ros.sim.scenes import SKILLS, TEST_SEED, Scene, sample_scene
 
 #: What `--split` may be. Training draws from `train` alone, and from seeds below `TEST_SEED`.
 SPLITS = ("seeds", "phrasing", "combination")
-ABLATIONS = ("instruction",)
-SUITES = ("core",)
+ABLATIONS = ("instruction", "vision")
+SUITES = ("core", *REASONING_SUITES)
 #: Longest duration of an episode in [s].
 LIMIT_S = 15.0
 
@@ -27,14 +29,18 @@ class EvaluationPlan:
     """What is played; equal plans give equal episodes, in whatever order they run.
 
     Attributes:
-        suite: Which tasks; there is `core`.
+        suite: Which tasks: `core`, or one of `vla_ros.sim.reasoning.REASONING_SUITES`.
         split: `seeds`, `phrasing` or `combination`.
         episodes: How many. Episode `i` has seed `first_seed + i`, and the
             skills take turns.
         first_seed: Of the first scene, `TEST_SEED` or above.
         phrasings: A phrasing file whose templates replace the split's.
-        ablate: `instruction`: each episode's policy is told another episode's sentence.
+        ablate: `instruction`: each episode's policy is told another episode's sentence. `vision`:
+            it sees another scene, so that words alone have to do.
         without: Sensors that are taken away from the policy, of `deprivation.LOSABLE`.
+        disturb: What goes wrong with the senses, of `disturbance.DISTURBANCES`.
+        patch: A PNG in place of the shipped adversarial patch.
+        adaptive: Whether the policy infers only when something has happened.
         limit_s: Longest duration of an episode in simulated [s].
     """
 
@@ -45,6 +51,9 @@ class EvaluationPlan:
     phrasings: Path | None = None
     ablate: str | None = None
     without: tuple[str, ...] = ()
+    disturb: tuple[str, ...] = ()
+    patch: Path | None = None
+    adaptive: bool = False
     limit_s: float = LIMIT_S
 
     def __post_init__(self) -> None:
@@ -58,10 +67,13 @@ class EvaluationPlan:
             ("split", self.split, SPLITS),
             ("ablate", self.ablate or ABLATIONS[0], ABLATIONS),
             *(("without", name, tuple(LOSABLE)) for name in self.without),
+            *(("disturb", name, tuple(DISTURBANCES)) for name in self.disturb),
         ):
             if value not in choices:
                 raise UserError(f"{name} {value!r} does not exist; choose {' or '.join(choices)}")
-        fewest = 2 if self.ablate else 1
+        if self.suite != "core" and self.phrasings is not None:
+            raise UserError("--phrasings replaces the core suite's words; it takes no other suite")
+        fewest = 2 if self.ablate == "instruction" else 1
         if self.episodes < fewest:
             raise UserError(f"episodes is {self.episodes}; expected {fewest} or more")
         if not self.limit_s > 0:
@@ -72,12 +84,23 @@ class EvaluationPlan:
                 f"{TEST_SEED}"
             )
 
+    def disturbances(self) -> tuple[Disturbance, ...]:
+        """Return what goes wrong with the senses, in the order in which it is applied."""
+        return find_disturbances(self.disturb, self.patch)
+
+    def lost(self) -> tuple[str, ...]:
+        """Return the sensors that are taken away, by `without` or by a disturbance."""
+        taken = (disturbance.loses for disturbance in self.disturbances())
+        return (*self.without, *(sensor for sensor in taken if sensor is not None))
+
     def skills(self) -> tuple[str, ...]:
         """Return the skills that are played in turn: with a phrasing file, those it has.
 
         Raises:
             UserError: if the file is no phrasing file.
         """
+        if self.suite != "core":
+            return REASONING_SKILLS
         if self.phrasings is None:
             return SKILLS
         return tuple(skill for skill in SKILLS if skill in _templates(self.phrasings))
@@ -85,6 +108,13 @@ class EvaluationPlan:
     def scene(self, index: int) -> Scene:
         """Return the scene of an episode."""
         skills = self.skills()
+        if self.suite != "core":
+            return sample_reasoning_scene(
+                seed=self.first_seed + index,
+                suite=self.suite,
+                split=self.split,
+                skill=skills[index // 2 % len(skills)],  # `absent` takes turns by twos itself
+            )
         return sample_scene(
             seed=self.first_seed + index,
             split=self.split,
@@ -101,7 +131,8 @@ class EvaluationPlan:
             UserError: if that is impossible because too many episodes have the same sentence.
         """
         own = [self.scene(index).text for index in range(self.episodes)]
-        return tuple(own if self.ablate is None else deal_anew(own, self.first_seed))
+        shuffled = self.ablate == "instruction"
+        return tuple(deal_anew(own, self.first_seed) if shuffled else own)
 
 
 def first_seed(number: int) -> int:

@@ -65,9 +65,11 @@ class Report:
             "phrasings": None if plan.phrasings is None else str(plan.phrasings),
             "ablate": plan.ablate,
             "without": list(plan.without),
+            "disturb": list(plan.disturb),
             "seeds": [plan.first_seed, plan.first_seed + plan.episodes - 1],
             "bundle": self.bundle,
             "bundle_sha256": self.bundle_sha256,
+            **self._saved(),
             "failures": [
                 {
                     "seed": result.seed,
@@ -78,6 +80,20 @@ class Report:
                 for result in results
                 if not result.success
             ],
+        }
+
+    def _saved(self) -> dict[str, Any]:
+        """Return how many inferences an adaptive policy saved; nothing of another one."""
+        if not self.plan.adaptive:
+            return {}
+        observations = sum(result.observations for result in self.results)
+        inferences = sum(result.inferences for result in self.results)
+        saved = 1.0 - inferences / observations if observations else 0.0
+        return {
+            "adaptive": True,
+            "observations": observations,
+            "inferences": inferences,
+            "inferences_saved": saved,
         }
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from vla_ros.core.errors import UserError
 from vla_ros.core.protocols import Policy
-from vla_ros.evaluation.deprivation import open_policy
+from vla_ros.evaluation.blindfold import Blindfold
+from vla_ros.evaluation.deprivation import adaptive_of, open_policy
+from vla_ros.evaluation.disturbance import Disturbance, DisturbedEnvironment
 from vla_ros.evaluation.episode import EpisodeResult, run_episode
 from vla_ros.evaluation.episode_log import EpisodeLog
 from vla_ros.evaluation.plan import EvaluationPlan
@@ -27,6 +30,7 @@ def evaluate(
     workers: int = 2,
     on_episode: OnEpisode | None = None,
     log: Path | None = None,
+    keep_log: bool = False,
 ) -> Report:
     """Play every episode of the plan with a bundle on ONNX Runtime.
 
@@ -36,6 +40,7 @@ def evaluate(
         workers: Processes; 1 plays in this one. The results do not depend on it.
         on_episode: Called as each episode ends, in any order.
         log: File that keeps finished episodes until all are; those it has are not played again.
+        keep_log: Whether to leave it there then.
 
     Raises:
         BundleError: if the bundle cannot be used.
@@ -43,7 +48,7 @@ def evaluate(
     """
     if workers < 1:
         raise UserError(f"workers is {workers}; expected 1 or more")
-    policy = open_policy(bundle, plan.without)
+    policy = open_policy(bundle, plan.lost(), adaptive=plan.adaptive)
     jobs = [(str(bundle), plan, index, text) for index, text in enumerate(plan.instructions())]
     return conduct(
         plan,
@@ -52,6 +57,7 @@ def evaluate(
         lambda missing: _play_all(policy, [jobs[index] for index in missing], workers),
         on_episode=on_episode,
         log=log,
+        keep_log=keep_log,
     )
 
 
@@ -63,6 +69,7 @@ def conduct(
     *,
     on_episode: OnEpisode | None,
     log: Path | None,
+    keep_log: bool = False,
 ) -> Report:
     """Have the episodes of a plan played that a log of it lacks, and report on all.
 
@@ -73,6 +80,7 @@ def conduct(
         play_missing: Plays the episodes with the given indices, in any order.
         on_episode: Called with every result, those of the log first.
         log: File that keeps finished episodes until all are.
+        keep_log: Whether to leave it there then.
     """
     kept = None if log is None else EpisodeLog(log, plan, policy.bundle_sha256, way)
     results = {} if kept is None else dict(kept.results)
@@ -85,7 +93,7 @@ def conduct(
             kept.add(result)
         if on_episode is not None:
             on_episode(result)
-    if kept is not None:
+    if kept is not None and not keep_log:
         kept.remove()
     return Report(
         plan=plan,
@@ -99,24 +107,34 @@ def play(
     environment: Environment, policy: Policy, plan: EvaluationPlan, index: int, instruction: str
 ) -> EpisodeResult:
     """Play one episode of a plan."""
-    return run_episode(
+    scene = plan.scene(index)
+    adaptive = adaptive_of(policy)
+    before = (0, 0) if adaptive is None else (adaptive.observations, adaptive.inferences)
+    result = run_episode(
         environment,
-        policy,
-        plan.scene(index),
+        Blindfold(policy, scene.seed) if plan.ablate == "vision" else policy,
+        scene,
         instruction=instruction,
         index=index,
         limit_s=plan.limit_s,
     )
+    if adaptive is None:
+        return result
+    return replace(
+        result,
+        observations=adaptive.observations - before[0],
+        inferences=adaptive.inferences - before[1],
+    )
 
 
 def _play_all(policy: Policy, jobs: list[_Job], workers: int) -> Iterator[EpisodeResult]:
+    if not jobs:
+        return
     if workers == 1:
-        environment = Environment()
+        environment = DisturbedEnvironment(jobs[0][1].disturbances())
         for _, plan, index, text in jobs:
             yield play(environment, policy, plan, index, text)
         environment.close()
-        return
-    if not jobs:
         return
     with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs))) as pool:
         yield from pool.imap_unordered(_play_job, jobs)
@@ -124,11 +142,14 @@ def _play_all(policy: Policy, jobs: list[_Job], workers: int) -> Iterator[Episod
 
 def _play_job(job: _Job) -> EpisodeResult:
     bundle, plan, index, text = job
-    environment, policy = _tools(bundle, plan.without)
+    environment, policy = _tools(bundle, plan.lost(), plan.disturbances(), plan.adaptive)
     return play(environment, policy, plan, index, text)
 
 
 @cache
-def _tools(bundle: str, without: tuple[str, ...]) -> tuple[Environment, Policy]:
+def _tools(
+    bundle: str, lost: tuple[str, ...], disturbances: tuple[Disturbance, ...], adaptive: bool
+) -> tuple[Environment, Policy]:
     """Load what a worker process needs once."""
-    return Environment(), open_policy(Path(bundle), without)
+    policy = open_policy(Path(bundle), lost, adaptive=adaptive)
+    return DisturbedEnvironment(disturbances), policy

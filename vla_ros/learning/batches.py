@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -10,13 +10,20 @@ from numpy.random import Generator
 from torch import Tensor
 
 from vla_ros.learning.dataset import Demonstrations
+from vla_ros.learning.questions import QuestionBank
 from vla_ros.learning.texts import TextBank
 from vla_ros.policy.configuration import CAMERAS, MODALITIES
+from vla_ros.sim.scenes import COLOURS, SHAPES
 
 #: Probability that a modality is missing from a training sample, in the order of MODALITIES.
 DROPOUT = (0.04, 0.06, 0.08, 0.08, 0.1)
+#: Share of the sentences about states that name the object by reasoning, where there are such.
+BY_REFERENCE = 0.3
 #: How far a policy's memory of the command is off, and how often it has none.
 LEAD_SCALE_NOISE, LEAD_NOISE_RAD, LEAD_DROPOUT = 0.15, 0.003, 0.05
+
+
+Batch = TypeVar("Batch", bound=tuple[Any, ...])
 
 
 class TextBatch(NamedTuple):
@@ -27,12 +34,52 @@ class TextBatch(NamedTuple):
     labels: Tensor
 
 
+class AskedBatch(NamedTuple):
+    """Q questions about each of B rendered states; M things stand on a table at most.
+
+    Attributes:
+        text: The B Q sentences.
+        answers: (B, Q, M), 1 for the things that are right as the object.
+        target: (B, Q, M), 1 for the target.
+        present: (B, Q), whether everything that is asked for is there.
+        described: Classes of colour and kind of object and target (B, Q, 2, 2), see
+            `vla_ros.learning.questions`.
+        readable: (B, Q), 0 where the sentence is too long to be read.
+        novel: (B, Q), 1 where only demonstrations tell what is meant.
+        told: What the sentences say of how the object is named, classes (B, Q, T).
+    """
+
+    text: TextBatch
+    answers: Tensor
+    target: Tensor
+    present: Tensor
+    described: Tensor
+    readable: Tensor
+    novel: Tensor
+    told: Tensor
+
+
+class TableBatch(NamedTuple):
+    """Everything that stands on B tables: M things.
+
+    `xyz` (B, M, 3) [m] in the base frame; classes `colour` and `kind` (B, M), -1 where there is
+    no thing; `half` (B, M) [m], 0 for containers.
+    """
+
+    xyz: Tensor
+    colour: Tensor
+    kind: Tensor
+    half: Tensor
+
+
 class StateBatch(NamedTuple):
     """States with the expert's answer.
 
     `item`, `target` are true positions (B, 3) [m]; `start` (B, 2, 3) [m] those at the beginning;
     `has_target` (B,). `imitate` (B,) is 1 where the chunk is to be imitated. `text` holds a
-    sentence for every `repeat` rows.
+    sentence for every `repeat` rows; `by_reference` (B / repeat,) is 1 where it names the object
+    by reasoning, and `looks` (B / repeat, 2, 2) has the classes of colour and kind of object and
+    target.
     """
 
     text: TextBatch
@@ -47,6 +94,8 @@ class StateBatch(NamedTuple):
     progress: Tensor
     present: Tensor
     imitate: Tensor
+    by_reference: Tensor
+    looks: Tensor
 
 
 class ImageBatch(NamedTuple):
@@ -54,7 +103,8 @@ class ImageBatch(NamedTuple):
 
     `things` (B, Q, 2, 3) [m] are true positions of object and target of each sentence in the base
     frame, `exists` (B, Q, 2) whether there is one, `slack` (B, Q, 2) [m] how far its surface
-    stands before its centre. `pose` per camera is the true T_base_optical (B, 4, 4).
+    stands before its centre, `looks` (B, Q, 2, 2) the classes of colour and kind. `pose` per
+    camera is the true T_base_optical (B, 4, 4).
     """
 
     state: StateBatch
@@ -66,14 +116,28 @@ class ImageBatch(NamedTuple):
     things: Tensor
     exists: Tensor
     slack: Tensor
+    looks: Tensor
+    table: TableBatch
+    asked: AskedBatch
 
 
 class Batcher:
     """Draws batches; one seed gives one sequence of batches."""
 
-    def __init__(self, data: Demonstrations, bank: TextBank, rng: Generator) -> None:
-        """Prepare to draw from the data with the bank's sentences."""
-        self._data, self._bank, self._rng = data, bank, rng
+    def __init__(
+        self,
+        data: Demonstrations,
+        bank: TextBank,
+        questions: QuestionBank | None,
+        rng: Generator,
+        device: torch.device | None = None,
+    ) -> None:
+        """Prepare to draw from the data with the banks' sentences; questions are for images.
+
+        Batches come on `device`; the CPU if it is None.
+        """
+        self._data, self._bank, self._questions, self._rng = data, bank, questions, rng
+        self._device = torch.device("cpu") if device is None else device
         episodes = data.states["episode"]
         self._first = np.searchsorted(episodes, np.arange(len(data.meta["skill"])))
         self._count = np.bincount(episodes, minlength=len(self._first))
@@ -81,7 +145,7 @@ class Batcher:
 
     def texts(self, count: int) -> TextBatch:
         """Draw sentences of any meaning."""
-        return self._text(self._rng.integers(len(self._bank), size=count))
+        return moved(self._text(self._rng.integers(len(self._bank), size=count)), self._device)
 
     def states(self, episodes: int, repeat: int) -> StateBatch:
         """Draw `repeat` states of each of some episodes."""
@@ -89,15 +153,32 @@ class Batcher:
         rows = self._first[chosen, None] + (
             self._rng.random((episodes, repeat)) * self._count[chosen, None]
         ).astype(np.int64)
-        return self._gather(rows.ravel(), repeat)
+        return moved(self._gather(rows.ravel(), repeat), self._device)
 
     def images(self, count: int, per_image: int) -> ImageBatch:
-        """Draw rendered states, with `per_image` sentences about each."""
-        data, rng = self._data, self._rng
-        chosen = np.sort(rng.integers(len(data.images["row"]), size=count))
+        """Draw rendered states, with `per_image` sentences about each, and questions."""
+        return self.images_at(self.draw_images(count), per_image)
+
+    def aside(self) -> Batcher:
+        """Return a batcher whose draws do not change what this one draws next."""
+        rng = np.random.default_rng(0)
+        return Batcher(self._data, self._bank, self._questions, rng, self._device)
+
+    @property
+    def image_count(self) -> int:
+        """How many rendered states there are."""
+        return len(self._data.images["row"])
+
+    def draw_images(self, count: int) -> np.ndarray:
+        """Draw which rendered states to look at."""
+        return np.sort(self._rng.integers(self.image_count, size=count))
+
+    def images_at(self, chosen: np.ndarray, per_image: int) -> ImageBatch:
+        """Return the chosen rendered states, with `per_image` sentences about each."""
+        data, rng, count = self._data, self._rng, len(chosen)
         rows = data.images["row"][chosen]
         state = self._gather(rows, 1)
-        texts, things, exists, slack = [], [], [], []
+        texts, things, exists, slack, looks = [], [], [], [], []
         for row in rows:
             episode = int(data.states["episode"][row])
             for sentence in range(per_image):
@@ -110,9 +191,10 @@ class Batcher:
                 exists.append([1.0, float(target >= 0)])
                 halves = data.meta["half"][episode][[named, max(target, 0)]]
                 slack.append(1.6 * halves + 0.015)
+                looks.append(data.looks(episode, named, target))
         shape = (count, per_image, 2)
         front, wrist = _pair(data, "depth", chosen)
-        return ImageBatch(
+        batch = ImageBatch(
             state=state,
             queries=self._text(np.array(texts)),
             per_image=per_image,
@@ -122,15 +204,50 @@ class Batcher:
             things=torch.tensor(np.array(things), dtype=torch.float32).view(*shape, 3),
             exists=torch.tensor(exists).view(shape),
             slack=torch.tensor(np.array(slack), dtype=torch.float32).view(shape),
+            looks=torch.tensor(np.array(looks)).view(*shape, 2),
+            table=self.table(chosen),
+            asked=self.asked(chosen),
         )
+        return moved(batch, self._device)
+
+    def table(self, chosen: np.ndarray) -> TableBatch:
+        """Return what stands on the tables of the chosen rendered states."""
+        data = self._data
+        rows = data.images["row"][chosen]
+        episodes = data.states["episode"][rows]
+        kind = data.meta["kind"][episodes].astype(np.int64)
+        colour = data.meta["colour"][episodes].astype(np.int64)
+        colour[kind >= len(SHAPES)] = len(COLOURS)  # a container has none
+        table = TableBatch(
+            xyz=_tensor(np.nan_to_num(data.states["positions"][rows])),
+            colour=torch.from_numpy(colour),
+            kind=torch.from_numpy(kind),
+            half=_tensor(data.meta["half"][episodes]),
+        )
+        return moved(table, self._device)
+
+    def asked(self, chosen: np.ndarray) -> AskedBatch:
+        """Return the questions about the chosen rendered states."""
+        bank = self._questions
+        assert bank is not None
+        rows, target = bank.rows[chosen], bank.target[chosen]
+        asked = AskedBatch(
+            text=_text_batch(bank.features, bank.masks, np.maximum(rows, 0).ravel()),
+            answers=_tensor(bank.answers[chosen]),
+            target=_tensor(np.arange(bank.answers.shape[-1]) == target[..., None]),
+            present=_tensor(bank.present[chosen]),
+            described=torch.from_numpy(bank.described[chosen]),
+            readable=_tensor(rows >= 0),
+            novel=_tensor(bank.novel[chosen]),
+            told=torch.from_numpy(bank.told[chosen]),
+        )
+        return moved(asked, self._device)
 
     def _gather(self, rows: np.ndarray, repeat: int) -> StateBatch:
         data = self._data
         episodes = data.states["episode"][rows]
-        sentences = [
-            self._bank.draw(self._rng, data.meaning(int(episode))[0])
-            for episode in episodes[::repeat]
-        ]
+        drawn = [self._sentence(int(episode)) for episode in episodes[::repeat]]
+        sentences, by_reference = zip(*drawn, strict=True)
         named = data.meta["named"][episodes].astype(np.int64)
         target = data.meta["target"][episodes].astype(np.int64)
         there = np.maximum(target, 0)
@@ -155,7 +272,27 @@ class Batcher:
             progress=_tensor(data.states["progress"][rows]),
             present=_tensor(present),
             imitate=_tensor(data.meta["imitate"][episodes]),
+            by_reference=_tensor(np.array(by_reference)),
+            looks=torch.tensor(
+                np.array(
+                    [
+                        data.looks(int(episode), int(named[at]), int(target[at]))
+                        for at, episode in zip(
+                            range(0, len(rows), repeat), episodes[::repeat], strict=True
+                        )
+                    ]
+                )
+            ),
         )
+
+    def _sentence(self, episode: int) -> tuple[int, bool]:
+        """Draw a sentence for an episode's task, and whether it names the object by reasoning."""
+        meaning, rng = self._data.meaning(episode)[0], self._rng
+        if rng.random() < BY_REFERENCE:
+            row = self._bank.draw_by_reference(rng, meaning)
+            if row is not None:
+                return row, True
+        return self._bank.draw(rng, meaning), False
 
     def _blur_lead(self, lead: np.ndarray) -> np.ndarray:
         """Make the command's lead (B, n) as uncertain as a policy's memory of it."""
@@ -167,13 +304,27 @@ class Batcher:
 
     def _text(self, rows: np.ndarray) -> TextBatch:
         bank = self._bank
-        masks = bank.masks[rows]
-        longest = int(masks.sum(1).max())  # padding costs as much as words
-        return TextBatch(
-            _tensor(bank.features[rows, :longest]),
-            _tensor(masks[:, :longest]),
-            torch.from_numpy(bank.labels[rows]),
-        )
+        batch = _text_batch(bank.features, bank.masks, rows)
+        return batch._replace(labels=torch.from_numpy(bank.labels[rows]))
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """Return a batch, and what is in it, on a device."""
+
+    def move(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(device)
+        return moved(value, device) if isinstance(value, tuple) else value
+
+    values = [move(value) for value in batch]
+    return type(batch)(*values) if hasattr(batch, "_fields") else type(batch)(values)
+
+
+def _text_batch(features: np.ndarray, masks: np.ndarray, rows: np.ndarray) -> TextBatch:
+    longest = int(masks[rows].sum(1).max())  # padding costs as much as words
+    return TextBatch(
+        _tensor(features[rows, :longest]), _tensor(masks[rows, :longest]), torch.zeros(0)
+    )
 
 
 def _tensor(values: np.ndarray) -> Tensor:

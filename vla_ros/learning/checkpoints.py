@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vla_ros.core.errors import UserError
+from vla_ros.learning.adapters import merged_weights
 from vla_ros.learning.provenance import differences, language_sha256
-from vla_ros.policy.bundle import WEIGHTS, Bundle
+from vla_ros.policy.bundle import LANGUAGE, TOKENIZER, WEIGHTS, Bundle
 from vla_ros.policy.configuration import PolicyConfig
 from vla_ros.policy.model import Policy
 
@@ -46,7 +49,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: if the file is none.
     """
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
         raise UserError(f"{path}: is no training checkpoint: {error}".splitlines()[0]) from error
     missing = {"step", "networks", "average", "optimizer", "policy", "training"} - set(state)
@@ -55,10 +58,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def starting_weights(path: Path) -> dict[str, Tensor]:
-    """Return the weights that a further round starts from: of a checkpoint, or of a bundle.
+def starting_point(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the policy's configuration and the weights of a checkpoint, or of a bundle.
 
-    A bundle has no weights of what only training uses; they start anew.
+    Adapters are merged into the weights. A bundle has no weights of what only training uses.
 
     Raises:
         UserError: if the path is neither.
@@ -66,9 +69,17 @@ def starting_weights(path: Path) -> dict[str, Tensor]:
     """
     if path.is_dir():
         bundle = Bundle.open(path)
-        return {f"policy.{k}": v for k, v in load_file(bundle.file(WEIGHTS)).items()}
-    average: dict[str, Tensor] = read_checkpoint(path)["average"]
-    return average
+        weights = load_file(bundle.file(WEIGHTS))
+        return bundle.policy, {f"policy.{key}": value for key, value in weights.items()}
+    saved = read_checkpoint(path)
+    config = read_policy(saved["policy"], path)
+    return saved["policy"], merged_weights(saved["average"], config, settings_of(saved))
+
+
+def pruned_sizes(path: Path) -> Mapping[str, int] | None:
+    """Return how many hidden units pruning left of the policy of a checkpoint or bundle."""
+    described = Bundle.open(path).policy if path.is_dir() else read_checkpoint(path)["policy"]
+    return read_policy(described, path).pruned
 
 
 def settings_of(state: dict[str, Any]) -> dict[str, Any]:
@@ -94,12 +105,70 @@ def require_language(checkpoint: Path, directory: Path) -> None:
         )
 
 
+def trained_language(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files of the language encoder of a checkpoint or bundle."""
+    known = Bundle.open(path).files if path.is_dir() else settings_of(read_checkpoint(path))
+    return {name: known[name] for name in (LANGUAGE, TOKENIZER) if name in known}
+
+
 def policy_from_checkpoint(path: Path) -> Policy:
-    """Return the averaged policy of a training checkpoint, ready to run."""
-    state = read_checkpoint(path)
-    policy = Policy(PolicyConfig.from_dict(state["policy"]))
-    weights = state["average"]
-    policy.load_state_dict(
-        {k.removeprefix("policy."): v for k, v in weights.items() if k.startswith("policy.")}
-    )
+    """Return the averaged policy of a training checkpoint, or that of a bundle, ready to run.
+
+    Adapters are merged into the weights.
+
+    Raises:
+        UserError: if the path is neither, or of another version of vla_ros.
+        BundleError: if a bundle's file is missing or corrupted; names it.
+    """
+    described, networks = starting_point(path)
+    policy = Policy(read_policy(described, path))
+    weights = {
+        key.removeprefix("policy."): value
+        for key, value in networks.items()
+        if key.startswith("policy.")
+    }
+    require_same_weights(weights, policy.state_dict(), path)
+    policy.load_state_dict(weights)
     return policy.eval()
+
+
+def read_policy(described: Mapping[str, Any], path: Path) -> PolicyConfig:
+    """Return the configuration of a policy in a checkpoint, or in a bundle.
+
+    Args:
+        described: As `PolicyConfig.to_dict` gives it; what is not told has its default.
+        path: Where it was read.
+
+    Raises:
+        UserError: if another version of vla_ros made it.
+    """
+    unknown = sorted(set(described) - {of.name for of in fields(PolicyConfig)})
+    if unknown:
+        raise UserError(
+            f"{path}: is of a policy with {', '.join(unknown)}, which this version of vla_ros "
+            "does not know; take another, or the version that made it"
+        )
+    return PolicyConfig.from_dict(described)
+
+
+def require_same_weights(
+    saved: Mapping[str, Tensor], own: Mapping[str, Tensor], checkpoint: Path
+) -> None:
+    """Refuse a checkpoint whose networks have other weights than those that they are for.
+
+    Raises:
+        UserError: naming some of them, and both sides.
+    """
+    wrong = [f"it lacks {key}" for key in own if key not in saved]
+    wrong += [f"it has {key}" for key in saved if key not in own]
+    wrong += [
+        f"{key} is {tuple(own[key].shape)}, was {tuple(saved[key].shape)}"
+        for key in own
+        if key in saved and own[key].shape != saved[key].shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UserError(
+            f"{checkpoint}: has the weights of another architecture: {'; '.join(wrong[:3])}{more}."
+            f" Begin a new run with another --output; `--start {checkpoint}` takes what fits"
+        )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 
-from vla_ros.core.errors import UserError
+from vla_ros.core.errors import InstructionRejected, UserError
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.learning.checkpoints import policy_from_checkpoint, require_language
@@ -193,7 +193,10 @@ class _Drivers:
             self._make = self._imagining() if imagining else self._rendering()
 
     def __call__(self, scene: Scene, rng: Generator) -> Driver:
-        return self._make(scene, rng)
+        try:
+            return self._make(scene, rng)
+        except InstructionRejected:  # longer than the policy reads: the expert plays it
+            return self._disturbed(scene, rng)
 
     def _disturbed(self, scene: Scene, rng: Generator) -> Driver:
         del scene
@@ -203,7 +206,12 @@ class _Drivers:
     def _rendering(self) -> Callable[[Scene, Generator], Driver]:
         assert self._config.policy is not None
         policy = OnnxPolicy(self._config.policy)
-        return lambda _, rng: BundleDriver(policy, rng, self._config.expert_share)
+
+        def make(scene: Scene, rng: Generator) -> Driver:
+            policy.start(scene.text)
+            return BundleDriver(policy, rng, self._config.expert_share)
+
+        return make
 
     def _imagining(self) -> Callable[[Scene, Generator], Driver]:
         assert self._config.policy is not None

@@ -38,15 +38,11 @@ class BundleDriver:
     """A bundle drives from rendered images, exactly as it will at run time."""
 
     def __init__(self, policy: OnnxPolicy, rng: Generator, expert_share: float) -> None:
-        """Drive one episode with the policy."""
+        """Drive one episode with the policy, which has been given the instruction."""
         self._policy, self._share = policy, ExpertShare(rng, expert_share)
-        self._started = False
 
     def __call__(self, table: Tabletop, expert: FloatArray) -> FloatArray:
         """Return the learner's chunk, or the expert's when it is its turn."""
-        if not self._started:
-            self._policy.start(table.scene.text)
-            self._started = True
         rendered = {camera: table.render(camera) for camera in CAMERAS}
         chunk = self._policy.infer(
             Observation(
@@ -96,8 +92,8 @@ class ImaginingDriver:
             depth=(nothing, nothing),
             imu=_tensor(table.imu_window())[None],
             state=state,
-            language=nothing,
-            language_mask=nothing,
+            slots=nothing,
+            queries=nothing,
             anchor=self._anchor,
             present=torch.ones(1, len(MODALITIES)),
         )

@@ -69,6 +69,15 @@ class Demonstrations:
             KINDS[int(self.meta["kind"][episode, thing])],
         )
 
+    def looks(self, episode: int, named: int, target: int) -> list[tuple[int, int]]:
+        """Return the classes of colour and kind of object and target; of none, the object's."""
+        classes = []
+        for thing in (named, target if target >= 0 else named):
+            kind = int(self.meta["kind"][episode, thing])
+            colour = int(self.meta["colour"][episode, thing])
+            classes.append((colour if kind < len(SHAPES) else len(COLOURS), kind))
+        return classes
+
     def meaning(self, episode: int) -> tuple[Meaning, int, int]:
         """Return what the episode's instruction means, and the indices of object and target."""
         skill = SKILLS[int(self.meta["skill"][episode])]

@@ -37,9 +37,10 @@ def imagine_points(
     _, _, tcp = policy.kinematics(state[:, : policy.config.n_joints])
     truth = torch.stack([item, target, tcp], 1)  # (B, 3, 3)
     wanted = torch.stack([torch.ones_like(has_target), has_target], 1)
-    bias = FRONT_BIAS_M * torch.randn(batch, 1, 3) * (0.3 + torch.rand(batch, 1, 1))
+    bias = FRONT_BIAS_M * torch.randn(batch, 1, 3, device=state.device)
+    bias = bias * (0.3 + torch.rand(batch, 1, 1, device=state.device))
     front = truth + bias + FRONT_NOISE_M * torch.randn_like(truth)
-    seen = torch.bernoulli(torch.full((batch, 3), 0.92))
+    seen = torch.bernoulli(torch.full_like(truth[..., 0], 0.92))
     wanted = wanted * torch.bernoulli(torch.full_like(wanted, 1.0 - HIDDEN))
     seen[:, :2] *= wanted
     rotation, origin = policy.camera_pose("wrist", state)
@@ -56,8 +57,8 @@ def imagine_points(
         & (v > margin)
         & (v < camera.height - margin)
     ).float()
-    inside = inside * torch.bernoulli(torch.full((batch, 2), 0.93)) * wanted
-    wrist = truth[:, :2] + WRIST_NOISE * depth[..., None] * torch.randn(batch, 2, 3)
+    inside = inside * torch.bernoulli(torch.full_like(depth, 0.93)) * wanted
+    wrist = truth[:, :2] + WRIST_NOISE * depth[..., None] * torch.randn_like(local)
     front, front_doubt = _confuse(front)
     wrist, wrist_doubt = _confuse(wrist)
     return {

@@ -1,4 +1,4 @@
-"""Losses: imitation, and the auxiliary targets that only training knows."""
+"""Losses of the auxiliary targets that only training knows."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vla_ros.learning.questions import TOLD
 from vla_ros.learning.texts import AUXILIARY
 from vla_ros.policy.configuration import CameraGeometry
-from vla_ros.policy.heads import Action
 from vla_ros.policy.language import SLOTS
 from vla_ros.policy.vision import KeypointEncoder, Sighting
 
@@ -30,34 +30,38 @@ class SlotClassifier(nn.Module):
         """Build one linear classifier per auxiliary target."""
         super().__init__()
         self.heads = nn.ModuleDict({key: nn.Linear(width, n) for key, n in AUXILIARY.items()})
+        self.told = nn.ModuleDict({key: nn.Linear(width, n) for key, n in TOLD.items()})
 
     def forward(self, slots: Tensor) -> dict[str, Tensor]:
         """Return logits per auxiliary target from slots (B, 4, width)."""
         return {key: head(slots[:, SLOTS.index(_SLOT[key])]) for key, head in self.heads.items()}
 
+    def told_loss(self, questions: Tensor, told: Tensor) -> Tensor:
+        """Return how badly question slots tell how the object is named.
+
+        Args:
+            questions: Slots (N, S, width); what is told takes turns among those behind the
+                object's and the target's.
+            told: Classes of `vla_ros.learning.questions.TOLD` (N, T), negative where untold.
+        """
+        losses = []
+        free = questions.shape[1] - 2
+        for index, head in enumerate(self.told.values()):
+            said = told[:, index] >= 0
+            if bool(said.any()):
+                logits = head(questions[said, 2 + index % free])
+                losses.append(functional.cross_entropy(logits, told[said, index]))
+        return torch.stack(losses).sum() if losses else questions.sum() * 0.0
+
     def loss(self, slots: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and the share of sentences read without any error."""
         logits = self(slots)
-        losses, right = [], torch.ones(len(labels), dtype=torch.bool)
+        losses, right = [], torch.ones_like(labels[:, 0], dtype=torch.bool)
         for index, key in enumerate(AUXILIARY):
             losses.append(functional.cross_entropy(logits[key], labels[:, index]))
-            right &= logits[key].argmax(-1) == labels[:, index]
+            said = labels[:, index] >= 0
+            right &= (logits[key].argmax(-1) == labels[:, index]) | ~said
         return torch.stack(losses).sum(), right.float().mean()
-
-
-def action_loss(
-    action: Action, chunk: Tensor, progress: Tensor, scale: Tensor, imitate: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the L1 loss of the chunk in units of `scale`, and the cross-entropy of progress.
-
-    Only rows count where `imitate` (B,) is 1.
-    """
-    count = imitate.sum().clamp(min=1.0)
-    error = ((action.chunk - chunk).abs() / scale).mean((1, 2))
-    doubt = functional.binary_cross_entropy_with_logits(
-        action.progress, progress, reduction="none"
-    )
-    return (error * imitate).sum() / count, (doubt * imitate).sum() / count
 
 
 def project(camera: CameraGeometry, point: Tensor) -> Tensor:
@@ -80,7 +84,7 @@ def in_view(camera: CameraGeometry, point: Tensor, depth: Tensor, slack: Tensor)
     column, row = pixel.round().long().unbind(-1)
     inside = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
     column, row = column.clamp(0, camera.width - 1), row.clamp(0, camera.height - 1)
-    batch = torch.arange(len(depth))[:, None]
+    batch = torch.arange(len(depth), device=depth.device)[:, None]
     surface = depth[batch, row, column]
     free = (surface < 0.01) | (surface >= point[..., 2] - slack)
     return (inside & free & (point[..., 2] > 0.02)).float()
@@ -100,7 +104,7 @@ def sighting_loss(
     cells = KeypointEncoder.CELLS
     stride = camera.width / cells
     centre = (project(camera, point) + 0.5) / stride - 0.5  # in cells
-    axis = torch.arange(cells, dtype=torch.float32)
+    axis = torch.arange(cells, dtype=torch.float32, device=point.device)
     spread = 2 * 0.6**2
     u = torch.exp(-((axis - centre[..., :1]) ** 2) / spread)
     v = torch.exp(-((axis - centre[..., 1:]) ** 2) / spread)

@@ -12,8 +12,12 @@ INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 TOLERANCE = 0.03
 
 
-def why_not_bfloat16() -> str:
-    """Return what speaks against bfloat16 on this machine; "" if nothing does."""
+def why_not_bfloat16(device: torch.device) -> str:
+    """Return what speaks against bfloat16 on a device of this machine; "" if nothing does."""
+    if device.type == "cuda":
+        return "" if torch.cuda.is_bf16_supported() else "this GPU does not compute in bfloat16"
+    if device.type != "cpu":
+        return f"bfloat16 was never tried on {device.type}"
     capabilities = torch.cpu.get_capabilities()
     if not any(capabilities.get(name, False) for name in INSTRUCTIONS):
         return "this CPU has no instructions for bfloat16"

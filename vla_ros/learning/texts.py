@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import os
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,8 @@ from vla_ros.core.errors import InstructionRejected
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.learning.provenance import language_sha256
 from vla_ros.sim.instructions import Instruction, PhrasingBook
+from vla_ros.sim.reasoning import sample_reasoning_scene
+from vla_ros.sim.references import REFERENCE_SUITES
 from vla_ros.sim.scenes import (
     COLOURS,
     CONTAINERS,
@@ -29,6 +34,12 @@ Meaning = tuple[str, tuple[str, str], str | tuple[str, str] | None]
 PAIRS = tuple((c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_COMBINATIONS)
 #: Share of the sentences by skill: which thing goes onto which is the hardest to read.
 SHARES = {"reach": 0.1, "push": 0.2, "lift": 0.1, "place": 0.25, "stack": 0.35}
+#: Sentences that name the object by reasoning, as a share of the others; what they mean of the
+#: object is for the scene to say.
+BY_REFERENCE = 0.25
+NAMELESS = ("", "")
+MANY = 2000  # sentences from which on embedding them is shared out
+UNTOLD = -100  # class of what a sentence does not say
 #: Classes of the auxiliary text targets; the last class of an optional one is "none".
 AUXILIARY = {
     "skill": 5,
@@ -65,6 +76,14 @@ class TextBank:
         rows = self._rows[meaning]
         return rows[int(rng.integers(len(rows)))]
 
+    def draw_by_reference(self, rng: Generator, meaning: Meaning) -> int | None:
+        """Return a row of the same skill and goal that names the object by reasoning.
+
+        None if there is no such sentence.
+        """
+        rows = self._rows.get((meaning[0], NAMELESS, meaning[2]))
+        return rows[int(rng.integers(len(rows)))] if rows else None
+
     @staticmethod
     def build(language: Path, count: int, seed: int = 0, cache: Path | None = None) -> TextBank:
         """Draw about `count` sentences and embed them, once per `cache`.
@@ -89,8 +108,9 @@ class TextBank:
                 (book.sample(rng, skill, named, target=target, direction=direction), meaning)
                 for _ in range(times)
             ]
+        instructions += _by_reference(round(BY_REFERENCE * count), seed)
         texts = [text.text for text, _ in instructions]
-        features, masks, keep = _embed_once(language, texts, cache)
+        features, masks, keep = embed_once(language, texts, cache)
         kept = [instructions[row] for row in keep]
         labels = np.array([_classes(text) for text, _ in kept])
         return TextBank(features, masks, labels, [meaning for _, meaning in kept])
@@ -106,10 +126,30 @@ def all_meanings() -> list[Meaning]:
     return meanings
 
 
-def _embed_once(
+def _by_reference(count: int, seed: int) -> list[tuple[Instruction, Meaning]]:
+    """Draw sentences of training scenes that name the object by reasoning."""
+    drawn: list[tuple[Instruction, Meaning]] = []
+    for index in range(count):
+        suite = REFERENCE_SUITES[index % len(REFERENCE_SUITES)]
+        scene = sample_reasoning_scene(seed=seed * count + index, suite=suite)
+        said = scene.instruction
+        drawn.append(
+            (
+                replace(said, colour="", shape=""),
+                (scene.skill, NAMELESS, said.container or said.direction),
+            )
+        )
+    return drawn
+
+
+def embed_once(
     language: Path, texts: list[str], cache: Path | None
 ) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.int64]]:
-    """Embed, or read from `cache` if that holds these very texts by this very encoder."""
+    """Return token features (R, L, F), masks (R, L), and which of the texts they are of.
+
+    They come from `cache` if that holds these very texts by this very encoder. What is longer
+    than the policy reads is left out.
+    """
     made_of = (*language_sha256(language).values(), *texts)
     digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()
     if cache is not None and cache.exists():
@@ -127,17 +167,39 @@ def _embed_once(
 def _embed(
     language: Path, texts: list[str]
 ) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.int64]]:
+    workers = len(os.sched_getaffinity(0)) if len(texts) > MANY else 1
+    if workers == 1:
+        parts = [_embed_part((language, texts))]
+    else:
+        size = -(-len(texts) // workers)
+        jobs = [(language, texts[at : at + size]) for at in range(0, len(texts), size)]
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            parts = pool.map(_embed_part, jobs)
+    readable = np.concatenate([part[2] for part in parts])
+    return (
+        np.concatenate([part[0] for part in parts]),
+        np.concatenate([part[1] for part in parts]),
+        np.flatnonzero(readable),
+    )
+
+
+def _embed_part(
+    job: tuple[Path, list[str]],
+) -> tuple[NDArray[np.float16], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return features and masks of the texts that can be read, and which those are."""
+    language, texts = job
     encoder = LanguageEncoder(language, cache_size=1)
-    features, masks, keep = [], [], []
+    features = np.zeros((len(texts), encoder.tokens, encoder.width), np.float16)
+    masks = np.zeros((len(texts), encoder.tokens), bool)
+    readable = np.ones(len(texts), bool)
     for row, text in enumerate(texts):
         try:
             tokens = encoder.encode(text)
         except InstructionRejected:  # longer than the policy reads
+            readable[row] = False
             continue
-        features.append(tokens.features.astype(np.float16))
-        masks.append(tokens.mask)
-        keep.append(row)
-    return np.stack(features), np.stack(masks), np.array(keep)
+        features[row], masks[row] = tokens.features, tokens.mask
+    return features[readable], masks[readable], readable
 
 
 def _classes(text: Instruction) -> list[int]:
@@ -145,8 +207,8 @@ def _classes(text: Instruction) -> list[int]:
     kind = text.container or text.target_shape
     return [
         SKILLS.index(text.skill),
-        COLOURS.index(text.colour),
-        SHAPES.index(text.shape),
+        COLOURS.index(text.colour) if text.colour else UNTOLD,
+        SHAPES.index(text.shape) if text.shape else UNTOLD,
         COLOURS.index(text.target_colour) if text.target_colour else len(COLOURS),
         kinds.index(kind) if kind else len(kinds),
         list(DIRECTIONS).index(text.direction) if text.direction else len(DIRECTIONS),

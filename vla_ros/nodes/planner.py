@@ -16,22 +16,22 @@ from vla_ros_interfaces.msg import GateStatus
 
 from vla_ros.contract import load_contract
 from vla_ros.engine.language import TOKENIZER, token_counter
+from vla_ros.nodes.planner_parameters import PlannerParameters
 from vla_ros.planner import (
     GateReport,
     GateState,
-    GoalMonitor,
-    GoalSettings,
     GoalSlot,
     InstructionCheck,
     Outcome,
     SecondGoal,
+    SteppedGoal,
     Verdict,
 )
 from vla_ros.ros.diagnostics import OK, WARN, DiagnosticsPublisher, Finding
 from vla_ros.ros.event_trace import EventTrace
 from vla_ros.ros.instruction_sender import InstructionSender
 from vla_ros.ros.lifecycle import ManagedNode
-from vla_ros.ros.parameters import declare_parameters, parameter
+from vla_ros.ros.parameters import declare_parameters
 from vla_ros.ros.periodic import create_steady_timer
 from vla_ros.ros.qos import latched_qos
 from vla_ros.ros.running import main_of
@@ -41,36 +41,18 @@ from vla_ros.ros.running import main_of
 CHECK_S, REPEAT_S = 0.05, 0.2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannerParameters:
-    """ROS parameters of the node."""
-
-    contract: str = parameter(about="contract name or path")
-    bundle: str = parameter("", about="policy bundle, whose tokenizer counts word pieces")
-    second_goal: str = parameter(
-        "reject", about="a goal that comes while one runs: reject, preempt"
-    )
-    timeout_s: float = parameter(30.0, about="time-out of a goal that names none [s]")
-    done_progress: float = parameter(0.9, about="progress from which the policy is done")
-    done_for_s: float = parameter(0.5, about="how long the progress must stay there [s]")
-    start_grace_s: float = parameter(5.0, about="time for the first chunk to be executed [s]")
-    held_after_s: float = parameter(2.0, about="how long the gate may hold in between [s]")
-    autostart: bool = parameter(True, about="configure and activate at once")
-
-    def __post_init__(self) -> None:
-        """Refuse a second-goal rule that does not exist."""
-        rules = [rule.value for rule in SecondGoal]
-        if self.second_goal not in rules:
-            raise ValueError(f"second_goal: expected {' or '.join(rules)}, got {self.second_goal}")
-
-
 @dataclass(slots=True, kw_only=True)
 class RunningGoal:
-    """One accepted goal: its client's handle, its monitor, and where its verdict is awaited."""
+    """One accepted goal: its client's handle, its monitor, and where its verdict is awaited.
+
+    Attributes:
+        told: Number of the step that the policy was told last.
+    """
 
     handle: ServerGoalHandle
-    monitor: GoalMonitor
+    monitor: SteppedGoal
     verdict: Future
+    told: int = 1
 
 
 class PlannerNode(ManagedNode):
@@ -87,13 +69,7 @@ class PlannerNode(ManagedNode):
         contract = load_contract(settings.contract)
         self._slot = GoalSlot(
             check=InstructionCheck(count_tokens=_token_counter(settings.bundle)),
-            settings=GoalSettings(
-                timeout_s=settings.timeout_s,
-                done_progress=settings.done_progress,
-                done_for_s=settings.done_for_s,
-                start_grace_s=settings.start_grace_s,
-                held_after_s=settings.held_after_s,
-            ),
+            settings=settings.goal_settings(),
             second_goal=SecondGoal(settings.second_goal),
         )
         self._goals: list[RunningGoal] = []
@@ -184,18 +160,27 @@ class PlannerNode(ManagedNode):
                 goal.monitor.end(Outcome.CANCELED, "canceled by the client", now_ns=now_ns)
             verdict = goal.monitor.check(now_ns)
             if verdict is None:
+                self._follow_steps(goal)
                 continue
             self._goals.remove(goal)
             goal.verdict.set_result(verdict)
             if self._slot.current is None:
                 self._instruction.clear()
 
+    def _follow_steps(self, goal: RunningGoal) -> None:
+        """Have the policy begin anew if another step is under way, even of the same words."""
+        if goal.told == goal.monitor.number:
+            return
+        goal.told = goal.monitor.number
+        self._trace.tell("step", number=str(goal.told), instruction=goal.monitor.step)
+        self._instruction.clear()
+
     def _repeat(self) -> None:
         """Repeat the instruction, and tell the client how it goes."""
         current = self._slot.current
         if current is None or not self._working:
             return
-        self._instruction.send(current.instruction)
+        self._instruction.send(current.step)
         feedback = RunInstruction.Feedback(**asdict(current.feedback(_now_ns())))
         for goal in self._goals:
             if goal.monitor is current:
@@ -212,6 +197,7 @@ class PlannerNode(ManagedNode):
                 reason=message.reason,
                 instruction=message.instruction,
                 progress=message.progress,
+                grounding=message.grounding,
                 chunk_age_s=message.chunk_age_s,
             )
         )

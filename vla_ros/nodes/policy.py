@@ -16,7 +16,9 @@ from vla_ros_interfaces.srv import LoadPolicy
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import InstructionRejected, ObservationError, UserError
 from vla_ros.core.protocols import Policy
+from vla_ros.engine.adaptive import AdaptivePolicy, describe_saving
 from vla_ros.observation.rates import RateMonitor
+from vla_ros.ros.attention_publisher import AttentionPublisher
 from vla_ros.ros.chunks import write_chunk
 from vla_ros.ros.command_memory import CommandMemory
 from vla_ros.ros.diagnostics import ERROR, OK, DiagnosticsPublisher, Finding
@@ -50,6 +52,7 @@ class PolicyParameters:
     allow_differences: bool = parameter(
         False, about="run a bundle that was made for another contract"
     )
+    adaptive: bool = parameter(False, about="infer only when something has happened")
     sensor_reliability: str = parameter("best_effort", about="best_effort or reliable")
     autostart: bool = parameter(True, about="configure and activate at once")
 
@@ -88,6 +91,7 @@ class PolicyNode(ManagedNode):
         self._rate = RateMonitor(self._streams.frame_rate_hz)
         self._diagnostics = DiagnosticsPublisher(self, self._contract.name)
         self._chunks = self.create_publisher(ActionChunk, "policy/chunk", command_qos())
+        self._attention = AttentionPublisher(self, self._contract)
         self.create_subscription(String, "instruction", self._on_instruction, latched_qos())
         aside = ReentrantCallbackGroup()  # sensors are not to wait for a policy that is loaded
         self.create_service(LoadPolicy, "policy/load", self._on_load, callback_group=aside)
@@ -125,7 +129,7 @@ class PolicyNode(ManagedNode):
         else:
             policy = load(bundle, contract, settings.threads)
         self.get_logger().info(f"policy '{policy.name}', bundle {policy.bundle_sha256[:12]}")
-        return policy
+        return AdaptivePolicy(policy) if settings.adaptive else policy
 
     def _run(self) -> None:
         frame_ns: int | None = None
@@ -179,6 +183,7 @@ class PolicyNode(ManagedNode):
         self._chunks.publish(
             write_chunk(chunk, bundle=self._policy.bundle_sha256, inference_ms=self._inference_ms)
         )
+        self._attention.publish(self._policy, observation)
 
     def _on_instruction(self, message: String) -> None:
         if self._instruction.hear(message.data):
@@ -214,7 +219,6 @@ class PolicyNode(ManagedNode):
     def _diagnose(self) -> None:
         if self._thread is None:
             return
-        report = self._rate.report(self._streams.now_ns())
         working = "inferring" if self._started else "idle: no instruction"
         fault = self._fault or self._starvation()
         finding = Finding(
@@ -222,11 +226,12 @@ class PolicyNode(ManagedNode):
             message=fault or working,
             level=ERROR if fault else OK,
             values={
-                "rate_hz": round(report.rate_hz, 1),
+                "rate_hz": round(self._rate.report(self._streams.now_ns()).rate_hz, 1),
                 "inference_ms": round(self._inference_ms, 2),
                 "policy": self._policy.name,
                 "bundle_sha256": self._policy.bundle_sha256,
                 "instruction": self._started,
+                **describe_saving(self._policy),
             },
         )
         self._diagnostics.publish([finding, *self._streams.findings()])

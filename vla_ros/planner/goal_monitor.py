@@ -1,13 +1,14 @@
-"""Watches one goal until it ends: by the policy's progress, the clock, or a gate that holds."""
+"""Watches one task until it ends: by the policy's word, the clock, or a gate that holds."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from vla_ros.core.errors import UserError
 from vla_ros.planner.outcome import Outcome
+from vla_ros.planner.refusal import RefusalSettings, RefusalSignal
 
 NS_PER_S = 1_000_000_000
 
@@ -31,6 +32,7 @@ class GoalSettings:
         done_for_s: How long the progress must stay there, in [s].
         start_grace_s: How long the gate may take to execute the first chunk, in [s].
         held_after_s: How long the gate may hold after that before the goal ends, in [s].
+        refusal: When the policy is believed that what is named is not there.
     """
 
     timeout_s: float = 30.0
@@ -39,6 +41,7 @@ class GoalSettings:
     done_for_s: float = 0.5
     start_grace_s: float = 5.0
     held_after_s: float = 2.0
+    refusal: RefusalSettings = field(default_factory=RefusalSettings)
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -83,6 +86,7 @@ class GateReport:
         instruction: Of the active chunk.
         progress: Of the active chunk, 0 to 1.
         chunk_age_s: Age of the active chunk's observation in [s]; NaN without a chunk.
+        grounding: Of the active chunk, 0 to 1: how likely what the instruction names is there.
     """
 
     received_ns: int
@@ -91,6 +95,7 @@ class GateReport:
     instruction: str
     progress: float
     chunk_age_s: float
+    grounding: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +119,11 @@ class Verdict:
 
 
 class GoalMonitor:
-    """One goal, from acceptance to its verdict. Not thread-safe: one thread calls it.
+    """One task, from its beginning to its verdict: a goal, or one step of a goal.
 
     A report counts as work on the goal when the gate executes a chunk with this instruction whose
     observation was taken after the goal began: the last goal's chunks, even of the same words, do
-    not. The verdict is given once and never changes.
+    not. The verdict is given once and never changes. Not thread-safe: one thread calls it.
 
     Args:
         instruction: As given to the policy.
@@ -135,6 +140,8 @@ class GoalMonitor:
         self._timeout_s, self._settings, self._start_ns = timeout_s, settings, now_ns
         self._worked_ns: int | None = None  # last report of work on the goal
         self._done_since_ns: int | None = None
+        self._refusal = RefusalSignal(settings.refusal)
+        self._grounding = 1.0
         self._report: GateReport | None = None
         self._progress = 0.0
         self._verdict: Verdict | None = None
@@ -151,8 +158,11 @@ class GoalMonitor:
         self._report = report
         if not self._is_work(report):
             self._done_since_ns = None
+            self._refusal.interrupt()
             return
         self._worked_ns, self._progress = report.received_ns, report.progress
+        if not self._refusal.given:
+            self._hear_grounding(report)
         if report.progress < self._settings.done_progress:
             self._done_since_ns = None
         elif self._done_since_ns is None:
@@ -161,8 +171,8 @@ class GoalMonitor:
     def check(self, now_ns: int) -> Verdict | None:
         """Return the verdict if the goal has ended by `now_ns` [ns]; called periodically."""
         if self._verdict is None:
-            ending = self._stopped() or self._done(now_ns) or self._held(now_ns)
-            ending = ending or self._timed_out(now_ns)
+            ending = self._stopped() or self._refused() or self._done(now_ns)
+            ending = ending or self._held(now_ns) or self._timed_out(now_ns)
             if ending is not None:
                 self.end(*ending, now_ns=now_ns)
         return self._verdict
@@ -206,6 +216,20 @@ class GoalMonitor:
         if self._report is None or self._report.state is not GateState.ESTOP:
             return None
         return Outcome.HELD, f"the gate is in emergency stop: {self._report.reason}"
+
+    def _hear_grounding(self, report: GateReport) -> None:
+        """Count observed time: one chunk that is executed for long is one opinion."""
+        self._grounding = report.grounding
+        self._refusal.hear(report.grounding, report.received_ns / NS_PER_S - report.chunk_age_s)
+
+    def _refused(self) -> tuple[Outcome, str] | None:
+        if not self._refusal.given:
+            return None
+        message = (
+            f'what "{self.instruction}" names is not on the table, as far as the policy sees: its '
+            f"grounding is {self._grounding:.2f}, below {self._settings.refusal.below:.2f}"
+        )
+        return Outcome.NOT_FOUND, message
 
     def _done(self, now_ns: int) -> tuple[Outcome, str] | None:
         """Count only reported time: silence after a high progress proves nothing."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vla_ros.core.errors import InstructionRejected, UserError
-from vla_ros.planner.goal_monitor import GoalMonitor, GoalSettings
+from vla_ros.planner.goal_monitor import GoalSettings
 from vla_ros.planner.instruction_check import InstructionCheck
 from vla_ros.planner.outcome import Outcome
+from vla_ros.planner.stepped_goal import SteppedGoal
 
 
 class SecondGoal(StrEnum):
@@ -23,13 +24,13 @@ class Admission:
     """The answer to a goal.
 
     Attributes:
-        monitor: The goal's monitor; None when it is refused.
+        monitor: Follows the goal; None when it is refused.
         preempted: The goal that ended for it, with its verdict; None mostly.
         reason: Why it is refused, else an empty text.
     """
 
-    monitor: GoalMonitor | None
-    preempted: GoalMonitor | None
+    monitor: SteppedGoal | None
+    preempted: SteppedGoal | None
     reason: str
 
 
@@ -51,10 +52,10 @@ class GoalSlot:
     ) -> None:
         """Start empty."""
         self._check, self._settings, self._second_goal = check, settings, second_goal
-        self._current: GoalMonitor | None = None
+        self._current: SteppedGoal | None = None
 
     @property
-    def current(self) -> GoalMonitor | None:
+    def current(self) -> SteppedGoal | None:
         """The goal that runs; None when there is none or it has its verdict."""
         if self._current is not None and self._current.verdict is not None:
             return None
@@ -73,6 +74,7 @@ class GoalSlot:
         running = self.current
         try:
             text = self._check.accept(instruction)
+            steps = self._check.steps(text)
             allowed_s = self._settings.timeout_of(timeout_s)
         except (InstructionRejected, UserError) as error:
             return Admission(monitor=None, preempted=None, reason=str(error))
@@ -81,7 +83,7 @@ class GoalSlot:
             return Admission(monitor=None, preempted=None, reason=reason)
         if running is not None:
             running.end(Outcome.PREEMPTED, f'"{text}" took over', now_ns=now_ns)
-        self._current = GoalMonitor(
-            text, timeout_s=allowed_s, settings=self._settings, now_ns=now_ns
+        self._current = SteppedGoal(
+            text, steps, timeout_s=allowed_s, settings=self._settings, now_ns=now_ns
         )
         return Admission(monitor=self._current, preempted=running, reason="")

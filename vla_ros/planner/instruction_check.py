@@ -8,7 +8,8 @@ from collections.abc import Callable
 from vla_ros.core.conventions import MAX_CHARACTERS, MAX_TOKENS
 from vla_ros.core.errors import InstructionRejected
 from vla_ros.planner.prohibition import ProhibitionCheck
-from vla_ros.planner.vocabulary import Evidence, Vocabulary
+from vla_ros.planner.steps import StepSplitter
+from vla_ros.planner.vocabulary import Vocabulary
 
 #: Longest word that is looked at, in characters; anything longer is noise.
 MAX_WORD = 30
@@ -20,8 +21,11 @@ EXAMPLE = 'For example: "pick up the red cube".'
 class InstructionCheck:
     """Lets an instruction pass that names something on the table and may be an order.
 
-    The rule is made for words that nobody foresaw: a colour together with a shape is enough,
-    whatever the verb; one of the two needs a known verb beside it.
+    The rule is made for words that nobody foresaw: what names an object clearly is enough,
+    whatever the verb: a colour together with a shape, or a way to single a thing out, such as
+    "the larger cube" or "the one that is not red". A colour or a shape alone needs a known verb
+    beside it, or else, as in "I want the cube", a wish. Where an instruction has several steps
+    each of them is judged.
 
     Args:
         vocabulary: The known words; the shipped ones by default.
@@ -37,6 +41,10 @@ class InstructionCheck:
         """Keep the vocabulary and the counter."""
         self._vocabulary = vocabulary or Vocabulary.load()
         self._prohibitions = ProhibitionCheck(self._vocabulary)
+        self._splitter = StepSplitter(self._vocabulary)
+        self._wish = re.compile(rf"\b(?:{'|'.join(map(re.escape, self._vocabulary.wishes))})\b")
+        shapes = "|".join(map(re.escape, self._vocabulary.shapes))
+        self._definite = re.compile(rf"\b(?:the|this|that) (?:{shapes})s?\b")
         self._count_tokens = count_tokens or _count_words
 
     def accept(self, text: str) -> str:
@@ -54,22 +62,27 @@ class InstructionCheck:
             raise InstructionRejected(f"the instruction is empty. {EXAMPLE}")
         if not tidy.isprintable():
             raise InstructionRejected("the instruction holds characters that cannot be printed")
-        if (tokens := self._count_tokens(tidy)) > MAX_TOKENS:
-            raise InstructionRejected(
-                f"{_shortened(tidy)}: it has {tokens} word pieces, the policy reads {MAX_TOKENS}; "
-                "say it in fewer words"
-            )
-        if reason := self._fault(tidy.lower().translate(APOSTROPHES)):
-            raise InstructionRejected(f"{_shortened(tidy)}: {reason}")
+        for step in self.steps(tidy):
+            if reason := self._too_long(step) or self._fault(step.lower().translate(APOSTROPHES)):
+                raise InstructionRejected(f"{_shortened(step)}: {reason}")
         return tidy
+
+    def steps(self, text: str) -> tuple[str, ...]:
+        """Return what the policy is told one after the other; called with an accepted text."""
+        return self._splitter.split(text)
+
+    def _too_long(self, text: str) -> str:
+        if (tokens := self._count_tokens(text)) <= MAX_TOKENS:
+            return ""
+        return f"it has {tokens} word pieces, the policy reads {MAX_TOKENS}; say it in fewer words"
 
     def _fault(self, text: str) -> str:
         """Return why lower-case `text` is refused, or an empty text."""
         words = [word for word in re.findall(r"[a-z']+", text) if len(word) <= MAX_WORD]
         known = self._vocabulary.find(words)
-        if self._prohibitions.forbids(text):
+        if self._prohibitions.forbids(text) or (words[:1] == ["not"] and not known.verbs):
             return "it says what not to do; to end what runs, cancel its goal"
-        if not (known.colours or known.shapes or known.containers or known.verbs):
+        if not (known.mentions_object or known.containers or known.verbs):
             return f"nothing in it is known here. {self._understood()}"
         if self._vocabulary.is_question(words) and not known.verbs:
             return f"it asks a question. {self._understood()}"
@@ -78,14 +91,15 @@ class InstructionCheck:
                 f"nothing here is {' or '.join(sorted(known.foreign_colours))}. "
                 f"{self._understood()}"
             )
-        return self._object_fault(known)
-
-    def _object_fault(self, known: Evidence) -> str:
-        if not (known.colours or known.shapes):
+        if not known.mentions_object:
             return f"it names no object. {self._understood()}"
-        if not (known.colours and known.shapes) and not known.verbs:
+        if not (known.names_object or known.verbs or self._wishes(text)):
             return f"it does not say what to do. {self._understood()}"
         return ""
+
+    def _wishes(self, text: str) -> bool:
+        """Return whether lower-case `text` wants something of "the cube", without a known verb."""
+        return bool(self._definite.search(text) and self._wish.search(text))
 
     def _understood(self) -> str:
         vocabulary = self._vocabulary

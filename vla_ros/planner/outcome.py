@@ -15,3 +15,4 @@ class Outcome(IntEnum):
     PREEMPTED = 4
     HELD = 5
     FAILED = 6
+    NOT_FOUND = 7

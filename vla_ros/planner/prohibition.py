@@ -11,6 +11,8 @@ from vla_ros.planner.vocabulary import Vocabulary
 _ARROWS = re.compile(r"<-+|[-=]+>")
 _MARKS = re.compile(r"[^a-z' ()-]|-{2,}| - ")
 _BARE = ("no", "not")
+#: "There is only one of it" counts, and contrasts with nothing.
+_COUNTING = re.compile(r"(?<= is)( just| only)(?= one )")
 #: "The cube must not touch the table" says how things should be; "you must not touch it" forbids.
 _MODAL = ("must not", "mustn't", "should not", "shouldn't", "not")
 
@@ -53,7 +55,8 @@ class ProhibitionCheck:
 
     def _clauses(self, text: str) -> Iterator[tuple[bool, str]]:
         """Yield each clause, and whether a contrast leads it in."""
-        joined = _ARROWS.sub(" ", self._affirmations.sub(" ", text))
+        joined = _COUNTING.sub("", self._affirmations.sub(" ", text))
+        joined = _ARROWS.sub(" ", joined)
         for part in _MARKS.split(joined):
             first, *rest = self._contrasts.split(" ".join(re.findall(r"[a-z']+", part)))
             yield False, first.strip()
@@ -73,7 +76,7 @@ class ProhibitionCheck:
         if behind in known.affirmed_negations:
             return False
         subject = known.find(before)
-        if phrase in _MODAL and (subject.colours or subject.shapes):
+        if phrase in _MODAL and subject.mentions_object:
             return behind == "be" and bool(known.find([after]).verbs)
         return phrase not in _BARE or bool(known.find([behind]).verbs)
 
@@ -88,7 +91,7 @@ class ProhibitionCheck:
         said = self._vocabulary.find(words)
         if said.verbs:
             return True
-        objects = max(len(said.colours), len(said.shapes))
+        objects = max(len(said.colours), len(said.shapes), said.described)
         if afterthought or not objects:
             return False
         return bool(objects > 1 or said.containers or self._wishes.search(" ".join(words)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,11 @@ import yaml
 
 from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
+from vla_ros.planner.phrase_table import PhraseTable
+from vla_ros.planner.reference import ReferenceFinder, ReferenceWords
 
-#: Words of at least this many letters are also found with one typing error, shorter
-#: ones only with two letters swapped or one doubled: too many of them differ by one letter.
-SHORTEST_FUZZY = 5
 #: Nouns that are everyday words too; they count only after an article or a colour.
-EVERYDAY = frozenset({"can"})
+EVERYDAY = frozenset({"can", "one"})
 
 _PHRASES = (
     "negations",
@@ -29,18 +29,53 @@ _PHRASES = (
     "wishes",
     "questions",
 )
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_REFERENCES = (
+    "things",
+    "qualities",
+    "exclusives",
+    "traits",
+    "relations",
+    "alone",
+    "names",
+    "links",
+    "relatives",
+    "followers",
+    "selves",
+    "determiners",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What of the vocabulary a text mentions, by canonical names."""
+    """What of the vocabulary a text mentions, by canonical names.
+
+    Attributes:
+        colours: For example "red".
+        shapes: For example "cube".
+        containers: For example "bowl".
+        verbs: Skills that the verbs stand for.
+        foreign_colours: Colours nothing has.
+        described: Whether it singles a thing out in another way: "the thing left of the bowl".
+        ranked: Whether it may do so without a noun: "the smallest".
+    """
 
     colours: frozenset[str]
     shapes: frozenset[str]
     containers: frozenset[str]
     verbs: frozenset[str]
     foreign_colours: frozenset[str]
+    described: bool
+    ranked: bool
+
+    @property
+    def mentions_object(self) -> bool:
+        """Whether some object is meant."""
+        return bool(self.colours or self.shapes or self.described or self.ranked)
+
+    @property
+    def names_object(self) -> bool:
+        """Whether an object is meant so clearly that an order is likely without a known verb."""
+        return bool(self.shapes and (self.colours or self.containers)) or self.described
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +98,16 @@ class Vocabulary:
         reasons: Beginnings of the reason for a negation.
         wishes: Words that make an order of an object without a verb, as in "the cube must go up".
         questions: Beginnings of a request for words.
+        references: Finds what singles a thing out in other ways than by colour and shape.
+        verbless: Words of a part whose verb went without saying, beside those for things.
+        conditions: Beginnings of a part that says when.
+        places: What may stand where the object of a verb would.
     """
 
-    colours: dict[str, str]
-    shapes: dict[str, str]
-    containers: dict[str, str]
-    verbs: dict[str, str]
+    colours: PhraseTable
+    shapes: PhraseTable
+    containers: PhraseTable
+    verbs: PhraseTable
     ordinary: frozenset[str]
     foreign_colours: frozenset[str]
     directions: tuple[str, ...]
@@ -80,6 +119,10 @@ class Vocabulary:
     reasons: tuple[str, ...]
     wishes: tuple[str, ...]
     questions: tuple[str, ...]
+    references: ReferenceFinder
+    verbless: frozenset[str]
+    conditions: frozenset[str]
+    places: frozenset[str]
 
     @classmethod
     def load(cls, directory: Path | None = None) -> Vocabulary:
@@ -91,46 +134,68 @@ class Vocabulary:
         folder = directory or resource_path("config/instructions")
         kinds = ("colours", "shapes", "containers", "directions")
         nouns = _read(folder / "nouns.yaml", kinds)
-        words = _read(
-            folder / "vocabulary.yaml", ("verbs", "ordinary", "foreign_colours", *_PHRASES)
+        path = folder / "vocabulary.yaml"
+        keys = ("verbs", "ordinary", "foreign_colours", "references", "steps", *_PHRASES)
+        words = _read(path, keys)
+        colours, shapes, containers = (PhraseTable(_phrases(nouns[kind])) for kind in kinds[:3])
+        references = ReferenceWords(
+            **{key: tuple(words["references"][key]) for key in _REFERENCES},
+            colours=tuple(colours),
+            shapes=tuple(shapes),
+            containers=tuple(containers),
+            guarded=EVERYDAY,
         )
         verbs: dict[str, str] = {}
         for skill, names in words["verbs"].items():
             for name in names:
                 verbs.setdefault(name, skill)
         return cls(
-            colours=_phrases(nouns["colours"]),
-            shapes=_phrases(nouns["shapes"]),
-            containers=_phrases(nouns["containers"]),
-            verbs=verbs,
+            colours=colours,
+            shapes=shapes,
+            containers=containers,
+            verbs=PhraseTable(verbs),
             ordinary=frozenset(words["ordinary"]),
             foreign_colours=frozenset(words["foreign_colours"]),
             directions=tuple(_phrases(nouns["directions"])),
+            references=ReferenceFinder(references),
+            verbless=frozenset(words["steps"]["verbless"]),
+            conditions=frozenset(words["steps"]["conditions"]),
+            places=frozenset(words["steps"]["places"]),
             **{key: tuple(words[key]) for key in _PHRASES},
         )
 
     def find(self, words: list[str]) -> Evidence:
         """Return what the lower-case `words` of an instruction mention."""
         text = f" {' '.join(words)} "
-        colours = _found(text, words, self.colours)
+        nouns = [word for word in words if word not in self.verbs]  # "place" is no misspelt plate
         shapes = {
             phrase: name
-            for phrase, name in _mentions(text, words, self.shapes)
+            for phrase, name in self.shapes.mentions(text, nouns)
             if phrase not in EVERYDAY or self._is_noun(text, phrase)
         }
         actions = [word for word in words if word not in self.ordinary]
-        verbs = _found(text, actions, self.verbs) | _stems(actions, self.verbs)
+        verbs = self.verbs.found(text, actions) | _stems(actions, self.verbs)
         return Evidence(
-            colours=colours,
+            colours=self.colours.found(text, nouns),
             shapes=frozenset(shapes.values()),
-            containers=_found(text, words, self.containers),
+            containers=self.containers.found(text, nouns),
             verbs=verbs,
-            foreign_colours=frozenset(words) & self.foreign_colours,
+            foreign_colours=self._foreign(words),
+            described=self.references.singles_out(words),
+            ranked=self.references.hints(words),
         )
 
     def is_question(self, words: list[str]) -> bool:
         """Return whether an instruction of these words asks for words."""
         return f"{' '.join(words)} ".startswith(tuple(f"{start} " for start in self.questions))
+
+    def _foreign(self, words: list[str]) -> frozenset[str]:
+        """Return the colours that nothing has; a container may have any."""
+        return frozenset(
+            word
+            for word, noun in itertools.pairwise([*words, ""])
+            if word in self.foreign_colours and noun not in self.containers
+        )
 
     def _is_noun(self, text: str, word: str) -> bool:
         before = "|".join(("the", "a", "an", "this", "that", "colored", "coloured", *self.colours))
@@ -154,24 +219,7 @@ def _phrases(table: dict[str, dict[str, list[str]]]) -> dict[str, str]:
     }
 
 
-def _mentions(text: str, words: list[str], phrases: dict[str, str]) -> list[tuple[str, str]]:
-    """Return (phrase, canonical name) of the phrases in `text`, plurals and typing errors too."""
-    found = [(p, name) for p, name in phrases.items() if f" {p} " in text or f" {p}s " in text]
-    long = {phrase for phrase in phrases if len(phrase) >= SHORTEST_FUZZY and " " not in phrase}
-    for word in words:
-        if len(word) >= SHORTEST_FUZZY - 1 and word not in phrases:
-            meant = (long & _one_error_away(word)) | (
-                phrases.keys() & (_swapped(word) | _undoubled(word))
-            )
-            found += [(phrase, phrases[phrase]) for phrase in meant]
-    return found
-
-
-def _found(text: str, words: list[str], phrases: dict[str, str]) -> frozenset[str]:
-    return frozenset(name for _, name in _mentions(text, words, phrases))
-
-
-def _stems(words: list[str], verbs: dict[str, str]) -> frozenset[str]:
+def _stems(words: list[str], verbs: Mapping[str, str]) -> frozenset[str]:
     """Return the skills of inflected verbs: lifts, lifted, lifting, placing, stacked."""
     found = set()
     for word in words:
@@ -181,22 +229,3 @@ def _stems(words: list[str], verbs: dict[str, str]) -> frozenset[str]:
                 doubled = stem[:-1] if stem[-2:-1] == stem[-1:] else stem
                 found |= {verbs[v] for v in (stem, f"{stem}e", doubled) if v in verbs}
     return frozenset(found)
-
-
-def _one_error_away(word: str) -> set[str]:
-    """Return every string one missing, added or wrong letter away from `word`, or one swap."""
-    cuts = [(word[:i], word[i:]) for i in range(len(word) + 1)]
-    errors = {a + b[1:] for a, b in cuts if b}
-    errors |= {a + letter + b[1:] for a, b in cuts if b for letter in _LETTERS}
-    errors |= {a + letter + b for a, b in cuts for letter in _LETTERS}
-    return errors | _swapped(word)
-
-
-def _undoubled(word: str) -> set[str]:
-    """Return `word` with one letter less wherever two equal ones stand side by side."""
-    return {word[:i] + word[i + 1 :] for i in range(len(word) - 1) if word[i] == word[i + 1]}
-
-
-def _swapped(word: str) -> set[str]:
-    """Return `word` with two neighbouring letters swapped, in every way."""
-    return {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(len(word) - 1)}

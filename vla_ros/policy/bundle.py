@@ -14,9 +14,10 @@ from typing import Any
 from vla_ros.core.errors import BundleError
 
 DESCRIPTION = "bundle.json"
-WEIGHTS, GRAPH = "policy.safetensors", "policy.onnx"
+#: Weights; the graph that acts; the graph that says what an instruction means in a scene.
+WEIGHTS, GRAPH, GROUNDING = "policy.safetensors", "policy.onnx", "grounding.onnx"
 LANGUAGE, TOKENIZER = "language.onnx", "tokenizer.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

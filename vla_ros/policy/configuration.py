@@ -45,6 +45,23 @@ class KinematicTree:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CloudConfig:
+    """Which points of the front camera a policy reads.
+
+    Attributes:
+        lower: Corner of the box that is read, in the base frame [m].
+        upper: The corner opposite to it [m].
+        voxel_m: What lies within one cube with this edge becomes one point [m].
+        count: Points at most; of more, those are kept that are farthest apart.
+    """
+
+    lower: tuple[float, float, float]
+    upper: tuple[float, float, float]
+    voxel_m: float = 0.01
+    count: int = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyConfig:
     """Architecture of a policy.
 
@@ -63,6 +80,20 @@ class PolicyConfig:
         feedforward: Width of the hidden layers of the fusion.
         heads: Attention heads.
         vision_width: Channels of the image encoders.
+        image_encoder: One of `vla_ros.policy.encoders.IMAGE_ENCODERS`.
+        image_weights: Path or hub id that the weights of a `pretrained` one come from.
+        image_tuning: What of it trains: nothing (`frozen`), adapters (`lora`), or all (`full`).
+        image_model: Its architecture, as `describe_vision` gives it; None for the others.
+        depth_encoder: One of `vla_ros.policy.encoders.DEPTH_ENCODERS`.
+        cloud: The points that `points` reads; None for the others.
+        imu_encoder: One of `vla_ros.policy.encoders.IMU_ENCODERS`.
+        language_encoder: One of `vla_ros.policy.encoders.LANGUAGE_ENCODERS`; what runs is the
+            language.onnx that was made of it.
+        head: How a chunk is decided, one of `vla_ros.policy.heads.HEADS`.
+        flow_steps: Euler steps of the head `flow`.
+        action_bins: Bins of each token of the head `tokens`.
+        pruned: How many hidden units are left, by the layer that makes them, of a policy from which
+            some were removed; None for any other.
     """
 
     cameras: Mapping[str, CameraGeometry]
@@ -79,6 +110,18 @@ class PolicyConfig:
     feedforward: int = 384
     heads: int = 4
     vision_width: int = 56
+    image_encoder: str = "conv"
+    image_weights: str = ""
+    image_tuning: str = "frozen"
+    image_model: Mapping[str, Any] | None = None
+    depth_encoder: str = "channel"
+    cloud: CloudConfig | None = None
+    imu_encoder: str = "conv"
+    language_encoder: str = "minilm"
+    head: str = "l1"
+    flow_steps: int = 8
+    action_bins: int = 32
+    pruned: Mapping[str, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold."""
@@ -98,6 +141,9 @@ class PolicyConfig:
             axes=_matrix(tree["axes"]),
             tip=_matrix(tree["tip"]),
         )
+        if cloud := fields.get("cloud"):
+            corners = {name: tuple(cloud[name]) for name in ("lower", "upper")}
+            fields["cloud"] = CloudConfig(**{**cloud, **corners})
         return PolicyConfig(**fields)
 
 

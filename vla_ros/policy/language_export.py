@@ -1,29 +1,38 @@
 """Makes the language half of a bundle: `language.onnx`, `tokenizer.json`, a licence note.
 
-The weights become int8 with one scale per output channel, the word table one per row, and every
-product is computed in float32: the features do not depend on which int8 instructions a CPU has.
-Policies are trained on what this file gives, not on the full-precision model.
+It is made of MiniLM, or of any model that `vla_ros.policy.encoders` reads. The weights become int8
+with one scale per output channel, the word table one per row, and every product is computed in
+float32: the features do not depend on which int8 instructions a CPU has. Policies are trained on
+what this file gives, not on the full-precision model.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from tokenizers import Tokenizer
 
-from vla_ros.core.errors import UserError
-from vla_ros.policy.minilm import MiniLM
+from vla_ros.core.errors import BundleError, UserError
+from vla_ros.policy.bundle import LANGUAGE, TOKENIZER
+from vla_ros.policy.encoders import LANGUAGE_ENCODERS, LanguageModel
+from vla_ros.policy.encoders.language import SETTING
+from vla_ros.policy.encoders.model_source import read_config
 
 #: Tensors below this many elements (norms, biases, segments) stay in float32.
 SMALLEST_QUANTIZED = 100_000
+#: How far the graph may be from the model, before quantization, relative to the largest feature.
+TOLERANCE = 1e-4
+#: What stands for the installed MiniLM where a path or hub id is expected.
+INSTALLED = "minilm"
 
 LICENCE_NOTE = """\
 language.onnx and tokenizer.json are derived from sentence-transformers/all-MiniLM-L6-v2
@@ -32,28 +41,51 @@ The pooling layer was left out and the weights were quantized to 8 bits per valu
 """
 
 
-def export_language(out_dir: Path) -> Path:
-    """Write the language encoder into a bundle directory and return the path of the ONNX file.
+def export_language(out_dir: Path, source: str = INSTALLED, *, quantize: bool = True) -> Path:
+    """Write a language encoder into a bundle directory and return the path of the ONNX file.
 
     Args:
         out_dir: The bundle directory; made if missing.
+        source: Folder or hub id of a model, or `minilm` for the installed one.
+        quantize: Whether the weights become int8.
 
     Raises:
-        UserError: if the package with the MiniLM weights is not installed.
+        UserError: if there is no model that can be read, or a part of it is missing.
+        BundleError: if the graph does not compute what the model does.
     """
-    source = minilm_directory()
+    name, model = open_language(source)
     out_dir.mkdir(parents=True, exist_ok=True)
-    model = quantize_weights(_export_float(MiniLM.from_directory(source)))
-    model.producer_name, model.producer_version, model.doc_string = "vla_ros", "", ""
-    target = out_dir / "language.onnx"
-    onnx.checker.check_model(model, full_check=True)
-    target.write_bytes(model.SerializeToString(deterministic=True))
-    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.save(str(out_dir / "tokenizer.json"), pretty=False)
-    (out_dir / "LANGUAGE_LICENSE.txt").write_text(LICENCE_NOTE, encoding="utf-8")
+    target = out_dir / LANGUAGE
+    graph = _export_float(model)
+    _require_same(graph, model, source)
+    if quantize:
+        graph = quantize_weights(graph)
+    graph.producer_name, graph.producer_version, graph.doc_string = "vla_ros", "", ""
+    _forget_origin(graph)
+    if source != INSTALLED:  # its shipped file, which has no notes, is made again bit for bit
+        onnx.helper.set_model_props(graph, {"encoder": name, "tokens": str(model.tokens)})
+    onnx.checker.check_model(graph, full_check=True)
+    target.write_bytes(graph.SerializeToString(deterministic=True))
+    model.tokenizer.save(str(out_dir / TOKENIZER), pretty=False)
+    (out_dir / "LANGUAGE_LICENSE.txt").write_text(model.licence, encoding="utf-8")
     return target
+
+
+def open_language(source: str) -> tuple[str, LanguageModel]:
+    """Return the name of the kind of model at a path or hub id, and the model.
+
+    Raises:
+        UserError: if there is none that can be read; names both sides.
+    """
+    installed = source == INSTALLED
+    folder = str(minilm_directory()) if installed else source
+    readable = {
+        kind: name for name in LANGUAGE_ENCODERS for kind in LANGUAGE_ENCODERS[name].model_types
+    }
+    config = read_config(folder, SETTING, readable)
+    name = readable[config["model_type"]]
+    model = LANGUAGE_ENCODERS[name].open(folder, config)
+    return name, replace(model, licence=LICENCE_NOTE) if installed else model
 
 
 def minilm_directory() -> Path:
@@ -93,25 +125,21 @@ def quantize_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         nodes.append(node)
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in large]
     del quantized.graph.node[:], quantized.graph.initializer[:], quantized.graph.value_info[:]
-    del quantized.metadata_props[:], quantized.graph.metadata_props[:]
     quantized.graph.node.extend(nodes)
     quantized.graph.initializer.extend(kept)
     quantized.graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in tensors.items())
-    for node in quantized.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
     return quantized
 
 
-def _export_float(model: MiniLM) -> onnx.ModelProto:
+def _export_float(model: LanguageModel) -> onnx.ModelProto:
     """Export through a file; the exporter's in-memory model keeps its weights elsewhere."""
-    length = torch.export.Dim("length", min=2, max=512)
+    length = torch.export.Dim("length", min=2, max=min(model.tokens, 512))
     # Two tensors: the exporter would take one that is passed twice for one input.
     inputs = (torch.ones((1, 9), dtype=torch.int64), torch.ones((1, 9), dtype=torch.int64))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "language.onnx"
         torch.onnx.export(
-            model,
+            model.module.eval(),
             inputs,
             path,
             input_names=["input_ids", "attention_mask"],
@@ -122,6 +150,39 @@ def _export_float(model: MiniLM) -> onnx.ModelProto:
             verbose=False,
         )
         return onnx.load(path)
+
+
+@torch.no_grad()
+def _require_same(graph: onnx.ModelProto, model: LanguageModel, source: str) -> None:
+    """Compare the graph with the model on sentences of several lengths.
+
+    Raises:
+        BundleError: if a feature differs by more than `TOLERANCE`.
+    """
+    module = model.module.eval()  # exporting restores the training flag
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    draw = torch.Generator().manual_seed(0)
+    for length in (2, 5, min(24, model.tokens)):
+        ids = torch.randint(1, model.tokenizer.get_vocab_size(), (1, length), generator=draw)
+        mask = torch.ones_like(ids)
+        expected = module(ids, mask).numpy()
+        inputs = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
+        error = np.abs(session.run(["features"], inputs)[0] - expected).max()
+        if not error <= TOLERANCE * max(1.0, np.abs(expected).max()):
+            raise BundleError(
+                f"{source}: the exported graph differs from the model by {error:.2g} for a "
+                f"sentence of {length} word pieces; at most {TOLERANCE} is allowed"
+            )
+
+
+def _forget_origin(model: onnx.ModelProto) -> None:
+    """Remove what torch notes in a graph: which line of which file every node comes from."""
+    del model.metadata_props[:], model.graph.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
 
 
 def _quantize(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[Any]]:

@@ -1,6 +1,6 @@
 """Find what the instruction names in an RGB-D image, and where it is.
 
-A convolutional encoder makes a map of cell embeddings that knows nothing of language. A query from
+An image encoder makes a map of cell embeddings that knows nothing of language. A query from
 the instruction is compared with every cell; the softmax over all cells and a "not here" logit is
 both the attention map that people look at and, around its peak, the weight with which the cells'
 own estimates of the object's centre are averaged. As colour and shape add up in the comparison, a
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vla_ros.policy.configuration import CameraGeometry
+from vla_ros.policy.configuration import PolicyConfig
+from vla_ros.policy.encoders import CELLS, find_depth_encoder, find_image_encoder
 
 #: Cells to each side of the strongest one that a thing's place is averaged over.
 WINDOW = 2
@@ -35,54 +36,24 @@ class Sighting(NamedTuple):
     pixel: Tensor
 
 
-class _Residual(nn.Module):
-    """Two 3x3 convolutions around a skip."""
-
-    def __init__(self, width: int, dilation: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(x + self.body(x))
-
-
 class KeypointEncoder(nn.Module):
     """One camera's encoder: RGB-D image and queries in, sightings out.
 
-    The map has 32 x 32 cells. A camera on the hand is read at half resolution, as what it has to
-    find is near.
+    The map has 32 x 32 cells; image and depth encoder, which make it, are the configuration's.
     """
 
-    CELLS = 32
+    CELLS = CELLS
 
     rays: Tensor
     centres: Tensor
 
-    def __init__(self, camera: CameraGeometry, width: int, query_width: int) -> None:
-        """Build the encoder for one camera's geometry."""
+    def __init__(self, config: PolicyConfig, camera: str) -> None:
+        """Build the encoder of the camera with a name."""
         super().__init__()
-        self._reduce = 2 if camera.on_hand else 1
-        first = nn.Conv2d(7, 24, 5, stride=2, padding=2, bias=False)
-        second_stride = 1 if camera.on_hand else 2
-        self.trunk = nn.Sequential(
-            first,
-            nn.BatchNorm2d(24),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(24, 32, 3, padding=1, bias=False),
-            nn.BatchNorm2d(32),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(32, width, 3, stride=second_stride, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            _Residual(width, 1),
-            _Residual(width, 2),
-        )
+        geometry = config.cameras[camera]
+        width, query_width = config.vision_width, config.width
+        self.trunk = find_image_encoder(config.image_encoder)(config, geometry)
+        self.depth_encoder = find_depth_encoder(config.depth_encoder)(config, geometry)
         self.embed = nn.Conv2d(width, width, 1)
         #: offset of the centre from the cell (u, v) [cells], depth behind the surface, depth alone
         self.geometry = nn.Conv2d(width, 4, 1)
@@ -90,15 +61,15 @@ class KeypointEncoder(nn.Module):
             nn.Linear(query_width, query_width), nn.GELU(), nn.Linear(query_width, width + 1)
         )
         self.nowhere = nn.Linear(query_width, 1)
-        self._camera = camera
-        stride = camera.width / self.CELLS
+        self._camera = geometry
+        stride = geometry.width / self.CELLS
         axis = (torch.arange(self.CELLS) + 0.5) * stride - 0.5
         v, u = torch.meshgrid(axis, axis, indexing="ij")
         self.register_buffer("centres", torch.stack([u, v]).flatten(1), persistent=False)
         self._stride = stride
-        pixels = torch.arange(camera.width, dtype=torch.float32)
+        pixels = torch.arange(geometry.width, dtype=torch.float32)
         y, x = torch.meshgrid(pixels, pixels, indexing="ij")
-        rays = torch.stack([(x - camera.cx) / camera.fx, (y - camera.cy) / camera.fy])
+        rays = torch.stack([(x - geometry.cx) / geometry.fx, (y - geometry.cy) / geometry.fy])
         self.register_buffer("rays", rays, persistent=False)
 
     def features(
@@ -121,12 +92,14 @@ class KeypointEncoder(nn.Module):
         above = (above.clamp(-0.1, 0.3) * known) * 8.0
         place = self.rays.expand(rgb.shape[0], -1, -1, -1)
         stack = torch.cat([colour, above, known, place], 1)  # (B, 7, H, W)
-        if self._reduce > 1:
-            stack = functional.avg_pool2d(stack, self._reduce)
         block = int(self._stride)
         area = functional.avg_pool2d(known, block)
         cell_depth = functional.avg_pool2d(depth, block) / area.clamp(min=1e-3)
-        return self.trunk(stack), cell_depth * (area > 0.05).float()
+        image, added = self.depth_encoder(stack)
+        features = self.trunk(image)
+        if added is not None:
+            features = features + added
+        return features, cell_depth * (area > 0.05).float()
 
     def forward(self, features: Tensor, cell_depth: Tensor, queries: Tensor) -> Sighting:
         """Return the sightings of queries (B, K, Q) in the cells' features."""
@@ -138,18 +111,24 @@ class KeypointEncoder(nn.Module):
         confidence = 1.0 - weights[..., -1]
         weights, share = self._around_peak(weights[..., :-1])
         confidence = confidence * share**4
+        estimate = weights @ self.estimates(features, cell_depth).transpose(1, 2)  # (B, K, 3)
+        return Sighting(self.point(estimate), confidence, logits, estimate[..., :2])
+
+    def estimates(self, features: Tensor, cell_depth: Tensor) -> Tensor:
+        """Return pixel and depth of the centre of what each cell shows (B, 3, N) [px, px, m]."""
         offset, behind, alone = self.geometry(features).float().flatten(2).split([2, 1, 1], 1)
         surface = cell_depth.flatten(2)
         seen = (surface > 0).float()
         depth = seen * (surface + 0.1 * behind) + (1 - seen) * (0.5 + 0.3 * alone)
-        pixel = self.centres + offset * self._stride  # (B, 2, N)
-        estimate = torch.cat([pixel, depth], 1)  # (B, 3, N)
-        u, v, z = (weights @ estimate.transpose(1, 2)).unbind(-1)  # (B, K)
+        return torch.cat([self.centres + offset * self._stride, depth], 1)
+
+    def point(self, estimate: Tensor) -> Tensor:
+        """Return points (..., 3) [m] in the optical frame of pixels and depths (..., 3)."""
+        u, v, z = estimate.unbind(-1)
         camera = self._camera
-        point = torch.stack(
+        return torch.stack(
             [(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z], -1
         )
-        return Sighting(point, confidence, logits, torch.stack([u, v], -1))
 
     def _around_peak(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weights (B, K, N) near the strongest cell alone, summing to one.

@@ -22,6 +22,7 @@ def write_chunk(
         horizon=chunk.horizon,
         positions=array.array("d", np.ravel(chunk.positions)),
         progress=float(chunk.progress),
+        grounding=float(chunk.grounding),
         instruction=chunk.instruction,
         bundle=bundle,
         inference_ms=float(inference_ms),
@@ -48,5 +49,6 @@ def read_chunk(message: ActionChunkMessage) -> ActionChunk:
         joint_names=tuple(message.joint_names),
         positions=positions,
         progress=float(message.progress),
+        grounding=float(message.grounding),
         instruction=message.instruction,
     )

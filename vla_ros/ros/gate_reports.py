@@ -40,6 +40,7 @@ def write_status(
         chunk_age_s=gate.chunk_age_s(now_ns),
         chunk_remaining_s=gate.chunk_remaining_s(now_ns),
         progress=float(chunk.progress) if chunk else 0.0,
+        grounding=float(chunk.grounding) if chunk else 1.0,
         instruction=chunk.instruction if chunk else "",
         ticks=gate.ticks,
         limited=gate.limited_ticks,

@@ -27,6 +27,7 @@ OUTCOMES = {
     Result.PREEMPTED: "PREEMPTED",
     Result.HELD: "HELD",
     Result.FAILED: "FAILED",
+    Result.NOT_FOUND: "NOT_FOUND",
 }
 #: How long a cancelled goal may take to end [s].
 CANCEL_PATIENCE_S = 5.0

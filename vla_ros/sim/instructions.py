@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +25,13 @@ from vla_ros.sim.instruction_files import (
     load_nouns,
     load_phrasings,
 )
-from vla_ros.sim.noun_phrases import Nouns, add_surface_noise, choose, fix_articles
+from vla_ros.sim.noun_phrases import (
+    Nouns,
+    add_surface_noise,
+    choose,
+    fill_slot,
+    fix_articles,
+)
 
 SPLITS = ("train", "phrasing")
 
@@ -47,6 +53,8 @@ class Instruction:
         target_shape: Of the object to stack on, else None.
         container: bowl or plate for `place`, else None.
         direction: left, right, forward or backward for `push`, else None.
+        phrase: Noun phrase, beginning with "the", that names the object in place of its colour
+            and shape, as in "the cube left of the bowl".
     """
 
     text: str
@@ -58,13 +66,19 @@ class Instruction:
     target_shape: str | None = None
     container: str | None = None
     direction: str | None = None
+    phrase: str | None = None
 
 
 class Phrasing(Protocol):
     """Makes the sentence for a task whose meaning is given."""
 
-    def compose(self, rng: Generator, meaning: Instruction) -> tuple[str, str]:
-        """Return a sentence for `meaning` and the template it was made from."""
+    def compose(
+        self, rng: Generator, meaning: Instruction, *, clause: bool = False
+    ) -> tuple[str, str]:
+        """Return a sentence for `meaning` and the template it was made from.
+
+        With `clause` it is an order without anything around it.
+        """
         ...
 
 
@@ -75,7 +89,9 @@ class PlainPhrasing:
     templates: dict[str, tuple[str, ...]]
     source: str
 
-    def compose(self, rng: Generator, meaning: Instruction) -> tuple[str, str]:
+    def compose(
+        self, rng: Generator, meaning: Instruction, *, clause: bool = False
+    ) -> tuple[str, str]:
         """Draw one template of the skill and fill it in."""
         if meaning.skill not in self.templates:
             raise ValueError(
@@ -83,7 +99,10 @@ class PlainPhrasing:
                 f"only for {', '.join(self.templates)}"
             )
         template = choose(rng, self.templates[meaning.skill])
-        text = template.replace("{object}", f"{meaning.colour} {meaning.shape}")
+        named = f"{meaning.colour} {meaning.shape}"
+        if meaning.phrase:
+            named = meaning.phrase.removeprefix("the ")
+        text = template.replace("{object}", named)
         text = text.replace("{direction}", meaning.direction or "")
         return fix_articles(text.replace("{target}", _plain_target(meaning))), template
 
@@ -102,9 +121,14 @@ class GrammarPhrasing:
     ASIDES = 0.15
     WRONG_PREPOSITION = 0.08
 
-    def compose(self, rng: Generator, meaning: Instruction) -> tuple[str, str]:
+    def compose(
+        self, rng: Generator, meaning: Instruction, *, clause: bool = False
+    ) -> tuple[str, str]:
         """Draw a frame, wrap it, and fill in varied noun phrases."""
         frames = self.grammar.skills[meaning.skill]
+        if clause:
+            template = choose(rng, frames.commands).draw(rng)
+            return fix_articles(self._fill(rng, template, meaning)), template
         if rng.random() < self.SENTENCES:
             pool, wrappers, slot, share = (
                 frames.sentences,
@@ -120,7 +144,9 @@ class GrammarPhrasing:
                 self.WRAPPED,
             )
         template = choose(rng, pool).draw(rng)
-        if rng.random() < self.ASIDES:  # or a wrapper: both together get too long to be read
+        if (
+            meaning.phrase is None and rng.random() < self.ASIDES
+        ):  # or a wrapper: both together get too long to be read
             template = choose(rng, frames.asides).draw(rng).replace("{clause}", template)
         elif rng.random() < share:
             template = choose(rng, wrappers).draw(rng).replace(slot, template)
@@ -130,10 +156,11 @@ class GrammarPhrasing:
     def _fill(self, rng: Generator, template: str, meaning: Instruction) -> str:
         nouns = self.nouns
         bare = rng.random() < 0.08  # a terse speaker drops every article
-        text = nouns.fill(rng, template, "{object}", (meaning.colour, meaning.shape), bare)
+        phrase = meaning.phrase or nouns.object_phrase(rng, (meaning.colour, meaning.shape))
+        text = fill_slot(template, "{object}", phrase, bare)
         if meaning.target_colour and meaning.target_shape:
             pair = (meaning.target_colour, meaning.target_shape)
-            text = nouns.fill(rng, text, "{target}", pair, bare)
+            text = fill_slot(text, "{target}", nouns.object_phrase(rng, pair), bare)
         if meaning.container:
             text = nouns.fill_container(rng, text, meaning.container, bare)
             held = meaning.container == "bowl"
@@ -186,6 +213,8 @@ class PhrasingBook:
         *,
         target: str | NounPhrase | None = None,
         direction: str | None = None,
+        phrase: str | None = None,
+        clause: bool = False,
     ) -> Instruction:
         """Draw a sentence.
 
@@ -195,14 +224,15 @@ class PhrasingBook:
             named: Colour and shape of the object the sentence names.
             target: A container's name for `place`, colour and shape for `stack`, else None.
             direction: left, right, forward or backward for `push`, else None.
+            phrase: Noun phrase that names the object instead of its colour and shape.
+            clause: Whether to give the bare order, for a sentence that it is a part of.
 
         Raises:
             ValueError: if the arguments do not fit the skill.
         """
-        meaning = _meaning(skill, named, target, direction)
-        text, template = self.phrasing.compose(rng, meaning)
-        fields = {name: getattr(meaning, name) for name in Instruction.__dataclass_fields__}
-        return Instruction(**{**fields, "text": text, "template": template})
+        meaning = replace(_meaning(skill, named, target, direction), phrase=phrase)
+        text, template = self.phrasing.compose(rng, meaning, clause=clause)
+        return replace(meaning, text=text, template=template)
 
 
 def sample_instruction(

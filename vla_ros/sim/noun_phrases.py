@@ -78,15 +78,11 @@ class Nouns:
         form = _weighted_form(rng)
         return re.sub(r"\b[CN]\b", lambda m: colour if m.group() == "C" else noun, form)
 
-    def fill(self, rng: Generator, text: str, slot: str, pair: tuple[str, str], bare: bool) -> str:
-        """Replace `slot` and the article before it; `bare` drops every article."""
-        return _fill_slot(text, slot, self.object_phrase(rng, pair), bare)
-
     def fill_container(self, rng: Generator, text: str, container: str, bare: bool) -> str:
         """Replace `{target}` with a word for the container."""
         word = self.containers[container].draw(rng, RARE_CONTAINER)
         article = choose(rng, ("the", "the", "the", "the", "the", "the", "that", "a"))
-        return _fill_slot(text, "{target}", f"{article} {word}", bare)
+        return fill_slot(text, "{target}", f"{article} {word}", bare)
 
     def direction(self, rng: Generator, name: str) -> str:
         """Return an adverb for a direction."""
@@ -125,7 +121,7 @@ def _weighted_form(rng: Generator) -> str:
     return FORMS[0][1]
 
 
-def _fill_slot(text: str, slot: str, phrase: str, bare: bool) -> str:
+def fill_slot(text: str, slot: str, phrase: str, bare: bool) -> str:
     """Put `phrase` for "the SLOT"; a slot without article, or a bare speaker, gets none."""
     naked = re.sub(r"^(the|a|that|this|our) ", "", phrase)
     if not bare:

@@ -66,8 +66,35 @@ class ContainerSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """One task in a scene.
+
+    Attributes:
+        skill: One of `SKILLS`.
+        named: Name of the object that it is about.
+        target: Name of the container or object that it goes onto; None for other skills.
+        direction: Of a push; None for other skills.
+        answers: Names of the objects that are as right as `named`, which is among them.
+    """
+
+    skill: str
+    named: str
+    target: str | None
+    direction: str | None
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One episode's world and task. `named` and `target` are names of objects or containers."""
+    """One episode's world and task. `named` and `target` are names of objects or containers.
+
+    Attributes:
+        answers: Names of the objects that the instruction may mean, if not only `named`.
+        then: What the instruction asks for after that, in its order.
+        absent: Whether the named thing is not there: the right answer is to refuse, and `named` is
+            something else.
+        chance: How often a guess among the objects would be right.
+    """
 
     seed: int
     split: str
@@ -80,6 +107,22 @@ class Scene:
     instruction: Instruction
     appearance: Appearance
     initial_positions: NDArray[np.float64]  # (6,) [rad]
+    answers: tuple[str, ...] = ()
+    then: tuple[Goal, ...] = ()
+    absent: bool = False
+    chance: float = 0.0
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """Everything that is asked for, in its order."""
+        first = Goal(
+            skill=self.skill,
+            named=self.named,
+            target=self.target,
+            direction=self.direction,
+            answers=self.answers or (self.named,),
+        )
+        return (first, *self.then)
 
     @property
     def text(self) -> str:
@@ -125,7 +168,7 @@ def _try_scene(
 ) -> Scene | None:
     kinds = _sample_kinds(rng, split, skill)
     direction = str(rng.choice(list(DIRECTIONS))) if skill == "push" else None
-    layout = _sample_layout(rng, kinds, _sample_containers(rng, skill), direction)
+    layout = sample_layout(rng, kinds, sample_containers(rng, skill), direction)
     if layout is None:
         return None
     objects, containers = layout
@@ -146,7 +189,7 @@ def _try_scene(
         direction=direction,
         instruction=instruction,
         appearance=sample_appearance(rng, len(objects)),
-        initial_positions=_sample_start(rng),
+        initial_positions=sample_start(rng),
     )
 
 
@@ -167,7 +210,8 @@ def _phrase(
     return book.sample(rng, skill, (named.colour, named.shape), target=goal, direction=direction)
 
 
-def _allowed(split: str, colour: str, shape: str) -> bool:
+def allowed(split: str, colour: str, shape: str) -> bool:
+    """Whether a colour-shape pair may stand on the tables of a split."""
     return split in ("combination", "anything") or (colour, shape) not in HELD_OUT_COMBINATIONS
 
 
@@ -177,7 +221,7 @@ def _sample_kinds(rng: Generator, split: str, skill: str) -> list[tuple[str, str
     Distractors share the named object's colour or shape more often than chance, so that neither
     alone decides.
     """
-    everything = [(c, s) for c in COLOURS for s in SHAPES if _allowed(split, c, s)]
+    everything = [(c, s) for c in COLOURS for s in SHAPES if allowed(split, c, s)]
     first = list(HELD_OUT_COMBINATIONS) if split == "combination" else everything
     if skill == "stack":
         first = [pair for pair in first if pair[1] != "ball"]
@@ -194,7 +238,8 @@ def _sample_kinds(rng: Generator, split: str, skill: str) -> list[tuple[str, str
     return kinds
 
 
-def _sample_containers(rng: Generator, skill: str) -> list[str]:
+def sample_containers(rng: Generator, skill: str) -> list[str]:
+    """Draw which containers stand on the table; the first is the one to `place` into."""
     first = str(rng.choice(CONTAINERS))
     other = CONTAINERS[1 - CONTAINERS.index(first)]
     if skill == "place":
@@ -203,7 +248,7 @@ def _sample_containers(rng: Generator, skill: str) -> list[str]:
     return [first, other][:count]
 
 
-def _sample_layout(
+def sample_layout(
     rng: Generator, kinds: list[tuple[str, str]], containers: list[str], direction: str | None
 ) -> tuple[tuple[ObjectSpec, ...], tuple[ContainerSpec, ...]] | None:
     """Place everything apart; None when the draw does not fit."""
@@ -252,14 +297,15 @@ def _free_spot(
         distance = math.sqrt(rng.uniform(reach[0] ** 2, reach[1] ** 2))
         bearing = rng.uniform(-BEARING, BEARING)
         xy = np.array([SHOULDER_X + distance * math.cos(bearing), distance * math.sin(bearing)])
-        if lane is not None and not _lane_is_reachable(xy, lane):
+        if lane is not None and not lane_is_reachable(xy, lane):
             continue
         if all(np.hypot(*(xy - other)) > radius + size + 0.018 for other, size in taken):
             return xy
     return None
 
 
-def _lane_is_reachable(xy: NDArray[np.float64], lane: str) -> bool:
+def lane_is_reachable(xy: NDArray[np.float64], lane: str) -> bool:
+    """Whether the arm can push something at `xy` (2,) [m] along a direction."""
     step = np.array(DIRECTIONS[lane])
     for distance in (-0.055, 0.075):
         point = xy + step * distance - np.array([SHOULDER_X, 0.0])
@@ -272,6 +318,7 @@ def _lane_is_reachable(xy: NDArray[np.float64], lane: str) -> bool:
 HOME = np.array([0.0, -0.95, 0.5, 1.5, 0.0, 0.9])
 
 
-def _sample_start(rng: Generator) -> NDArray[np.float64]:
+def sample_start(rng: Generator) -> NDArray[np.float64]:
+    """Draw where the arm stands at the start (6,) [rad]."""
     spread = np.array([0.6, 0.2, 0.2, 0.12, 0.05, 0.3])
     return np.asarray(HOME + rng.uniform(-1, 1, 6) * spread)

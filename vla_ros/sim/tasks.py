@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_ros.sim.scenes import CONTAINER_RADIUS, DIRECTIONS, Scene
+from vla_ros.sim.scenes import CONTAINER_RADIUS, DIRECTIONS, Goal, Scene
 
 #: How long the condition of a skill must hold without a break [s].
 DWELL_S = 0.25
@@ -37,6 +37,7 @@ class TaskJudge:
         self.scene = scene
         self._model, self._data = model, data
         self._start = {item.name: self._position(item.name) for item in scene.objects}
+        self._goal, self._behind = 0, set[str]()
         self._since_s: float | None = None
         self._success = self._violated = False
         self._reason = "the task is not done yet"
@@ -56,12 +57,36 @@ class TaskJudge:
         self._since_s = (self._since_s if self._since_s is not None else now) if met else None
         held = self._since_s is not None and now - self._since_s >= DWELL_S
         if held and not self._violated and not self._success:
-            self._success, self._reason = True, f"{self.scene.skill} done at {now:.1f} s"
+            self._finish_goal(now)
         return Score(success=self._success, violated=self._violated, reason=self._reason)
 
+    @property
+    def goal(self) -> Goal:
+        """What is to be done now: the last goal once all are done."""
+        return self.scene.goals[self._goal]
+
+    @property
+    def goals_done(self) -> int:
+        """How many of the scene's goals are done."""
+        return self._goal + self._success
+
     def condition(self) -> bool:
-        """Whether the skill's condition is true right now."""
-        return bool(getattr(self, f"_{self.scene.skill}")())
+        """Whether the present goal's condition is true right now."""
+        if self.scene.absent:
+            return False
+        judge = getattr(self, f"_{self.goal.skill}")
+        return any(judge(name) for name in self.goal.answers)
+
+    def _finish_goal(self, now_s: float) -> None:
+        if self.goal.skill != "reach":
+            self._behind |= set(self.goal.answers)
+        if self._goal + 1 < len(self.scene.goals):
+            self._goal += 1
+            self._since_s = None
+            self._start |= {item.name: self._position(item.name) for item in self.scene.objects}
+            self._reason = f"only {self._goal} of {len(self.scene.goals)} steps are done"
+            return
+        self._success, self._reason = True, f"{self.goal.skill} done at {now_s:.1f} s"
 
     def _position(self, name: str) -> NDArray[np.float64]:
         return np.array(self._data.body(name).xpos)
@@ -71,7 +96,9 @@ class TaskJudge:
         return np.array(self._data.site("tcp").xpos)
 
     def _moved_unasked(self) -> str | None:
-        movable = () if self.scene.skill == "reach" else (self.scene.named,)
+        movable = set(self._behind)
+        if not (self.scene.absent or self.goal.skill == "reach"):
+            movable |= set(self.goal.answers)
         for item in self.scene.objects:
             if item.name not in movable:
                 shift = np.linalg.norm(self._position(item.name) - self._start[item.name])
@@ -79,35 +106,34 @@ class TaskJudge:
                     return item.name
         return None
 
-    def _reach(self) -> bool:
-        item = self.scene.find(self.scene.named)
+    def _reach(self, name: str) -> bool:
+        item = self.scene.find(name)
         point = self._position(item.name)
         point[2] += item.half_size + REACH_ABOVE
         return bool(np.linalg.norm(self._tcp - point) <= REACH_RADIUS)
 
-    def _lift(self) -> bool:
-        name = self.scene.named
+    def _lift(self, name: str) -> bool:
         gained = self._position(name)[2] - self._start[name][2]
         return bool(gained >= LIFT_HEIGHT)
 
-    def _push(self) -> bool:
-        assert self.scene.direction is not None
-        along = np.array(DIRECTIONS[self.scene.direction])
-        shift = (self._position(self.scene.named) - self._start[self.scene.named])[:2]
+    def _push(self, name: str) -> bool:
+        assert self.goal.direction is not None
+        along = np.array(DIRECTIONS[self.goal.direction])
+        shift = (self._position(name) - self._start[name])[:2]
         gained = float(shift @ along)
         sideways = float(np.linalg.norm(shift - gained * along))
-        low = self._position(self.scene.named)[2] < 0.03
+        low = self._position(name)[2] < 0.03
         return low and gained >= PUSH_DISTANCE and sideways <= 0.5 * gained
 
-    def _place(self) -> bool:
-        assert self.scene.target is not None
-        item, container = self._position(self.scene.named), self._position(self.scene.target)
+    def _place(self, name: str) -> bool:
+        assert self.goal.target is not None
+        item, container = self._position(name), self._position(self.goal.target)
         inside = np.hypot(*(item - container)[:2]) <= CONTAINER_RADIUS - 0.006
-        return bool(inside and item[2] <= 0.035 and not self._held(self.scene.named))
+        return bool(inside and item[2] <= 0.035 and not self._held(name))
 
-    def _stack(self) -> bool:
-        assert self.scene.target is not None
-        top, base = self.scene.find(self.scene.named), self.scene.find(self.scene.target)
+    def _stack(self, name: str) -> bool:
+        assert self.goal.target is not None
+        top, base = self.scene.find(name), self.scene.find(self.goal.target)
         offset = self._position(top.name) - self._position(base.name)
         on = abs(offset[2] - top.half_size - base.half_size) <= 0.006
         over = np.hypot(*offset[:2]) <= base.half_size + 0.004

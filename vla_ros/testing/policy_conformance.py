@@ -66,6 +66,7 @@ class PolicyConformance(ABC):
         assert chunk.step_s > 0.0
         assert np.isfinite(chunk.positions).all()
         assert 0.0 <= chunk.progress <= 1.0
+        assert 0.0 <= chunk.grounding <= 1.0
         assert chunk.instruction == self.instruction
 
     def test_an_observation_is_not_changed(self, policy: Policy, observation: Observation) -> None:

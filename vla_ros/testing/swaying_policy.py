@@ -6,7 +6,7 @@ import numpy as np
 
 from vla_ros.contract import RobotContract
 from vla_ros.core.errors import InstructionRejected, ObservationError
-from vla_ros.core.types import ActionChunk, Observation
+from vla_ros.core.types import ActionChunk, Observation, UInt8Array
 
 STEP_S, HORIZON = 0.05, 12
 #: The arm sways about where it was at the start by this much [rad], at this rate [Hz].
@@ -18,7 +18,8 @@ DURATION_S = 5.0
 class SwayingPolicy:
     """Sways the first joint; reports progress that reaches 1 after five seconds.
 
-    It refuses an instruction with the word "refuse" in it, and never finishes one with "forever".
+    It refuses an instruction with the word "refuse" in it, never finishes one with "forever", and
+    does not see what one with "lost" in it names.
     """
 
     def __init__(self, contract: RobotContract) -> None:
@@ -72,7 +73,12 @@ class SwayingPolicy:
             positions=positions,
             progress=0.0 if endless else min(1.0, elapsed_s / DURATION_S),
             instruction=self._instruction,
+            grounding=0.0 if "lost" in self._instruction else 1.0,
         )
+
+    def draw_attention(self, observation: Observation, camera: str) -> UInt8Array | None:
+        """Return a camera's image as it came: the policy looks at nothing in it."""
+        return observation.images.get(camera)
 
 
 def open_policy(bundle: str, contract: RobotContract, threads: int) -> SwayingPolicy:

@@ -51,6 +51,17 @@ def test_dots_descend_and_booleans_are_compared_exactly() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [("no gain", "'no gain'"), ("", "''"), (None, "missing"), (3.0, "3")]
+)
+def test_a_finding_must_be_said_in_words(value: object, shown: str) -> None:
+    musts = Musts("x", {"finding": {"words": 3}})
+    assert musts.check({"finding": "no gain is shown"}) == []
+    assert musts.check({"finding": value}) == [
+        f"finding: must be said in words, at least 3, is {shown}"
+    ]
+
+
 def test_a_command_without_musts_lists_those_that_have_some(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no musts for 'bench/x\.py'; there are vla_ros eval"):
         Musts.load("bench/x.py")

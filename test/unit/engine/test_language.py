@@ -14,7 +14,7 @@ import pytest
 from vla_ros.core.conventions import MAX_TOKENS
 from vla_ros.core.errors import BundleError, InstructionRejected
 from vla_ros.core.resources import resource_path
-from vla_ros.engine.language import FEATURES, LanguageEncoder, token_counter
+from vla_ros.engine.language import LanguageEncoder, token_counter
 from vla_ros.sim.instructions import sample_instruction
 
 BUNDLE = resource_path("models/tabletop-small")
@@ -28,7 +28,8 @@ def encoder() -> LanguageEncoder:
 def test_features_are_padded_to_a_fixed_length_with_zeros(encoder: LanguageEncoder) -> None:
     tokens = encoder.encode("lift the red cube")
 
-    assert tokens.features.shape == (MAX_TOKENS, FEATURES)
+    assert (encoder.kind, encoder.tokens, encoder.width) == ("minilm", MAX_TOKENS, 384)
+    assert tokens.features.shape == (MAX_TOKENS, 384)
     assert tokens.features.dtype == np.float32
     assert tokens.mask.sum() == 6
     assert tokens.mask[:6].all()

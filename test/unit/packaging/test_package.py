@@ -16,7 +16,7 @@ import pytest
 import vla_ros
 
 ROOT = Path(__file__).resolve().parents[3]
-REQUIREMENTS = ("ros", "run", "train", "torch", "test")
+REQUIREMENTS = ("ros", "run", "train", "torch", "pretrained", "points", "test")
 SHIPPED = ("bench", "config", "launch", "resource", "urdf", "vla_ros")
 FIND_AN_INSTALLED_FILE = """
 import vla_ros

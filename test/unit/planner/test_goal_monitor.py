@@ -1,4 +1,4 @@
-"""How a goal ends: progress, time-out, a holding gate, a second goal."""
+"""How a goal ends: progress, time-out, a holding gate, nothing to be found, a second goal."""
 
 from __future__ import annotations
 
@@ -175,6 +175,57 @@ def test_another_instruction_in_the_gate_is_named(monitor: GoalMonitor) -> None:
     assert 'still executes "push the blue ball left"' in monitor.feedback(ns(1.0)).reason
 
 
+def look(monitor: GoalMonitor, start_s: float, end_s: float, grounding: float) -> None:
+    """Have the gate execute chunks of this grounding, at 20 Hz."""
+    for tick in range(round(start_s * 20), round(end_s * 20) + 1):
+        monitor.observe(report(tick / 20, 0.1, grounding=grounding))
+
+
+def test_what_is_named_and_not_there_ends_the_goal_in_words(monitor: GoalMonitor) -> None:
+    look(monitor, 0.5, 0.95, 0.12)
+    assert monitor.check(ns(0.95)) is None
+    look(monitor, 1.0, 1.05, 0.12)
+
+    verdict = monitor.check(ns(1.05))
+
+    assert verdict is not None
+    assert verdict.outcome is Outcome.NOT_FOUND
+    assert f'what "{TASK}" names is not on the table' in verdict.message
+    assert "grounding is 0.12, below 0.50" in verdict.message
+
+
+def test_a_grounding_that_falls_while_the_task_is_under_way_is_no_refusal(
+    monitor: GoalMonitor,
+) -> None:
+    look(monitor, 0.5, 2.6, 0.9)
+    look(monitor, 2.65, 6.0, 0.05)
+
+    assert monitor.check(ns(6.0)) is None
+
+
+def test_one_chunk_that_is_executed_for_long_is_one_opinion(monitor: GoalMonitor) -> None:
+    for tick in range(10, 25):
+        age_s = 0.05 + (tick - 10) / 20
+        monitor.observe(report(tick / 20, 0.1, grounding=0.05, chunk_age_s=age_s))
+
+    assert monitor.check(ns(1.25)) is None
+
+
+def test_a_low_grounding_of_another_instruction_refuses_nothing(monitor: GoalMonitor) -> None:
+    for tick in range(10, 40):
+        monitor.observe(report(tick / 20, 0.1, grounding=0.05, instruction="another"))
+
+    assert monitor.check(ns(2.0)) is None
+
+
+def test_a_gate_that_stops_executing_breaks_a_low_spell(monitor: GoalMonitor) -> None:
+    look(monitor, 0.5, 0.9, 0.1)
+    monitor.observe(report(0.95, state=GateState.HOLD, reason="no chunk"))
+    look(monitor, 1.0, 1.4, 0.1)
+
+    assert monitor.check(ns(1.4)) is None
+
+
 def test_a_verdict_is_final(monitor: GoalMonitor) -> None:
     first = monitor.end(Outcome.CANCELED, "the client asked", now_ns=ns(1.0))
     work(monitor, 1.0, 3.0, 1.0)
@@ -278,4 +329,4 @@ def test_an_impossible_time_out_is_refused(timeout_s: float) -> None:
 )
 def test_settings_out_of_range_are_refused_by_name(setting: str, value: float) -> None:
     with pytest.raises(UserError, match=f"planner: {setting} is {value}"):
-        GoalSettings(**{setting: value})
+        GoalSettings(**{setting: value})  # type: ignore[arg-type]

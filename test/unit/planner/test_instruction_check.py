@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from vla_ros.core.errors import InstructionRejected
 from vla_ros.planner import InstructionCheck
 from vla_ros.sim.instructions import sample_instruction
+from vla_ros.sim.reasoning import REASONING_SUITES, sample_reasoning_scene
+from vla_ros.sim.scenes import TEST_SEED
 
 CHECK = InstructionCheck()
 
@@ -59,6 +61,26 @@ CHECK = InstructionCheck()
         ("leave the red cube alone", "it says what not to do"),
         ("hands off the red cube", "it says what not to do"),
         ("come on, just don't touch the red cube", "it says what not to do"),
+        ("don't take the larger cube", "it says what not to do"),
+        ("do not touch the one that is not red", "it says what not to do"),
+        ("the leftmost object must not be moved", "it says what not to do"),
+        ("leave the smallest thing alone", "it says what not to do"),
+        ("not the red one", "it says what not to do"),
+        ("purple monkey dishwasher", "it does not say what to do"),
+        ("do the right thing", "it does not say what to do"),
+        ("he is the tallest", "it does not say what to do"),
+        ("the only thing I want is coffee", "nothing in it is known here"),
+        ("thing one and thing two", "nothing in it is known here"),
+        ("a thing of beauty is a joy for ever", "nothing in it is known here"),
+        ("pick up the thing", "it names no object"),
+        ("put the object in the bowl", "it names no object"),
+        ("push the item to the left", "it names no object"),
+        ("take the biggest risk", "it names no object"),
+        ("go to the nearest exit", "it names no object"),
+        ("lift the pink object", "nothing here is pink"),
+        ("put the pink cube on the white plate", "nothing here is pink"),
+        ("what is the largest thing on the table?", "it asks a question"),
+        ("push the red cube left, then lift the pink ball", '"lift the pink ball": nothing here'),
     ],
 )
 def test_an_instruction_nobody_can_act_on_is_refused_with_the_reason(
@@ -117,6 +139,22 @@ def test_an_order_passes_with_what_it_forbids_beside_it(text: str) -> None:
         "grab the crimson block!",
         "put the red cube on the white plate",
         "are you able to make the red cube travel left?",
+        "take the smallest",
+        "grab the left one",
+        "yeet the larger cube leftwards",
+        "boop the thing behind the bowl",
+        "yoink the odd one out",
+        "fetch the non-red cube",
+        "lift the cube that is not red",
+        "pick up the one that isn't a ball",
+        "lift the smaler obejct",
+        "touch whatever is closest to you",
+        "give me the bigger of the two cubes",
+        "pick the second block from the left",
+        "put the thing that is neither red nor green onto the plate",
+        "graze the object that differs from the others",
+        "grab one of the two balls",
+        "put the bigger one on the white plate",
     ],
 )
 def test_words_nobody_foresaw_pass_when_they_name_an_object(text: str) -> None:
@@ -141,6 +179,32 @@ def test_every_instruction_of_the_core_suite_passes(split: str) -> None:
         skill, target, direction = tasks[index % len(tasks)]
         text = sample_instruction(rng, skill, ("orange", "cube"), target, direction, split).text
         assert CHECK.accept(text) == text
+
+
+@pytest.mark.parametrize(("split", "at_most"), [("seeds", 0.01), ("phrasing", 0.05)])
+def test_sentences_of_the_reasoning_suites_pass(split: str, at_most: float) -> None:
+    texts = [
+        sample_reasoning_scene(seed=TEST_SEED + index, suite=suite, split=split).text
+        for suite in REASONING_SUITES
+        for index in range(100)
+    ]
+    refused = []
+    for text in texts:
+        try:
+            CHECK.accept(text)
+        except InstructionRejected as error:
+            refused.append(str(error))
+
+    assert len(refused) <= at_most * len(texts), refused
+
+
+def test_each_step_may_be_as_long_as_an_instruction() -> None:
+    first = "please push the one red cube that stands in front of the yellow cylinder to the left"
+    second = "lift the blue ball that lies behind the round bowl off the table and hold it up"
+    text = f"{first}, then {second}"
+
+    assert CHECK.accept(text) == text
+    assert CHECK.steps(text) == (first, second)
 
 
 def test_the_policys_own_counter_of_word_pieces_is_used() -> None:

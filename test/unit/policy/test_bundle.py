@@ -12,10 +12,18 @@ from vla_ros.contract import RobotContract, load_contract
 from vla_ros.core.errors import BundleError
 from vla_ros.core.resources import resource_path
 from vla_ros.learning.recipes import tabletop_small
-from vla_ros.policy.bundle import DESCRIPTION, GRAPH, LANGUAGE, TOKENIZER, WEIGHTS, Bundle
+from vla_ros.policy.bundle import (
+    DESCRIPTION,
+    GRAPH,
+    GROUNDING,
+    LANGUAGE,
+    TOKENIZER,
+    WEIGHTS,
+    Bundle,
+)
 from vla_ros.policy.configuration import PolicyConfig
 
-FILES = (WEIGHTS, GRAPH, LANGUAGE, TOKENIZER)
+FILES = (GROUNDING, WEIGHTS, GRAPH, LANGUAGE, TOKENIZER)
 
 
 @pytest.fixture

@@ -14,15 +14,18 @@ from torch import Tensor
 
 from vla_ros.core.kinematics import Chain
 from vla_ros.core.resources import resource_path
-from vla_ros.engine.language import LanguageEncoder
 from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.learning.recipes import HAND, tabletop_small
-from vla_ros.policy.bundle import GRAPH, WEIGHTS
+from vla_ros.policy.bundle import GRAPH, GROUNDING, WEIGHTS
 from vla_ros.policy.configuration import CAMERAS, MODALITIES, PolicyConfig
 from vla_ros.policy.export import (
+    GROUND_INPUT_NAMES,
+    GROUND_OUTPUT_NAMES,
     INPUT_NAMES,
     TOLERANCE,
     Deployed,
+    DeployedGrounding,
+    example_ground_inputs,
     example_inputs,
     parity,
 )
@@ -112,7 +115,8 @@ def sense_on_the_way(seed: int) -> dict[str, Tensor]:
     for _ in range(12):
         step = environment.step(policy.infer(step.observation))
     environment.close()
-    seen, words = step.observation, LanguageEncoder(bundle).encode(scene.text)
+    seen, found = step.observation, policy.grounding
+    assert found is not None
     assert seen.command is not None
     assert seen.imu is not None
     state = np.concatenate([seen.state, np.zeros(6), seen.command - seen.state])
@@ -121,8 +125,8 @@ def sense_on_the_way(seed: int) -> dict[str, Tensor]:
         **{f"depth_{camera}": seen.depths[camera] for camera in CAMERAS},
         "imu": seen.imu,
         "state": state.astype(np.float32),
-        "language": words.features,
-        "language_mask": words.mask.astype(np.float32),
+        "slots": found.slots[0],
+        "queries": found.queries[0],
         "anchor": np.zeros((2, 4), np.float32),
         "present": np.ones(len(MODALITIES), np.float32),
     }
@@ -148,11 +152,30 @@ def test_onnx_runtime_computes_what_torch_does(untrained_bundle: Path, seed: int
     assert error <= TOLERANCE, worst
 
 
+@torch.no_grad()
 def test_words_that_are_padding_do_not_matter(deployed: Deployed) -> None:
-    first = named_inputs(0)
+    grounding = DeployedGrounding(deployed.policy).eval()
+    names = GROUND_INPUT_NAMES
+    first = dict(zip(names, example_ground_inputs(tabletop_small()), strict=True))
     padding = first["language_mask"][..., None] == 0
     changed = first | {"language": torch.where(padding, torch.tensor(9.0), first["language"])}
-    torch.testing.assert_close(run(deployed, first)[0], run(deployed, changed)[0])
+    outputs = [grounding(*(inputs[name] for name in names)) for inputs in (first, changed)]
+    for before, after in zip(*outputs, strict=True):
+        torch.testing.assert_close(before, after)
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_onnx_runtime_grounds_as_torch_does(untrained_bundle: Path, seed: int) -> None:
+    policy = Policy(tabletop_small())
+    policy.load_state_dict(load_file(untrained_bundle / WEIGHTS))
+    worst, error = parity(
+        DeployedGrounding(policy).eval(),
+        untrained_bundle / GROUNDING,
+        example_ground_inputs(policy.config, seed),
+        GROUND_INPUT_NAMES,
+        GROUND_OUTPUT_NAMES,
+    )
+    assert error <= TOLERANCE, worst
 
 
 def test_the_camera_on_the_hand_moves_with_the_hand(deployed: Deployed) -> None:

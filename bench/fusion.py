@@ -1,0 +1,284 @@
+"""Every fusion, trained and measured alike: which one to use.
+
+python bench/fusion.py FOLDER --json bench/results/fusion.json
+
+Each fusion is trained with each seed on the same demonstrations, for the same number of steps and
+with the same number of parameters within 10 %. Eyes and the readers of sentences come from the
+shipped policy and stay as they are; what is compared, the grounding and the acting behind them,
+begins anew for all. Each run then plays the same unseen scenes: the core suite, every reasoning
+suite, and the core suite with bad senses.
+
+Demonstrations are collected into FOLDER/data unless --data and --stills name some. Everything
+that is finished stays in FOLDER, and the same command goes on from there. With nothing else
+running, one fusion and seed takes about 8 minutes on 2 cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from vla_ros.cli.measurement import conclude
+from vla_ros.contract import load_contract
+from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.policy.bundle import WEIGHTS
+from vla_ros.policy.fusion import FUSIONS
+from vla_ros.sim.reasoning import REASONING_SUITES
+from vla_ros.testing.observations import make_observation
+
+COMMAND = "bench/fusion.py"
+#: What is taken from the shipped policy, the same for all.
+SHARED = ("vision", "regions", "language", "grounder.read", "grounder.appearance")
+#: What begins anew, though the shipped policy has it.
+ANEW = (
+    *("fusion", "head", "place_embed", "state_embed", "imu_embed", "slot_type"),
+    *("grounder.fusion", "grounder.what", "grounder.where", "grounder.point", "grounder.nothing"),
+    *("grounder.match", "grounder.words", "grounder.look", "grounder.body", "grounder.recalled"),
+    *("grounder.has_target", "grounder.shown", "grounder.unseen", "grounder.calibration"),
+    "grounder.temperature",
+)
+#: Bad senses that every run is measured under.
+DISTURBED = ("no_depth", "no_wrist", "noisy_images", "moved_front")
+LATENCY_RUNS = 200
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What is the same for every run."""
+
+    folder: Path
+    start: Path
+    data: tuple[Path, ...]
+    stills: tuple[Path, ...]
+    steps: int
+    episodes: int
+    reasoning: int
+    robustness: int
+
+
+def main() -> None:
+    """Train and measure every fusion with every seed; print the table."""
+    args = _arguments()
+    settings = Settings(
+        folder=args.folder,
+        start=args.start,
+        data=tuple(args.data or _collected(args.folder, "states", "--image-share", "0")),
+        stills=tuple(args.stills or _collected(args.folder, "stills", "--stills", "4")),
+        steps=args.steps,
+        episodes=args.episodes,
+        reasoning=args.reasoning_episodes,
+        robustness=args.robustness_episodes,
+    )
+    runs = [(fusion, seed) for seed in range(args.seeds) for fusion in args.fusions]
+    rows: list[Row] = []
+    for first in range(0, len(runs), args.together):
+        batch = runs[first : first + args.together]
+        with ThreadPoolExecutor(args.together) as pool:
+            waiting = [pool.submit(_train, settings, *run, args.together) for run in batch]
+            for each in waiting:
+                each.result()
+        for fusion, seed in batch:
+            rows.append(_measure(settings, fusion, seed))
+            _note(f"{fusion}, seed {seed}: {100 * rows[-1]['success']:.0f} %")
+    results = summarize(rows, settings)
+    sys.exit(conclude(COMMAND, results, json_path=args.json, check=args.check, table=_table(rows)))
+
+
+def summarize(rows: Sequence[Row], settings: Settings) -> dict[str, Any]:
+    """Return the rows, and what the musts look at."""
+    parameters = [row["parameters"] for row in rows]
+    fusions = {row["fusion"] for row in rows}
+    return {
+        "rows": list(rows),
+        "fusions": len(fusions),
+        "seeds": min(sum(row["fusion"] == name for row in rows) for name in fusions),
+        "episodes": min(row["episodes"] for row in rows),
+        "parameters_apart": max(parameters) / min(parameters) - 1.0,
+        "steps": settings.steps,
+        "violations": sum(row["violations"] for row in rows),
+    }
+
+
+def _train(settings: Settings, fusion: str, seed: int, together: int) -> None:
+    """Train one run and make its bundle, unless that is done."""
+    output = settings.folder / f"{fusion}-{seed}"
+    bundle = output / "bundle"
+    if (bundle / "bundle.json").exists():
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    _share_caches(settings.folder, output)
+    folders = [f"--data={folder}" for folder in settings.data]
+    stills = [f"--eyes-only={folder}" for folder in settings.stills]
+    sets = [
+        f"--set=training.freeze={json.dumps(SHARED)}",
+        f"--set=training.anew={json.dumps(ANEW)}",
+        "--set=training.questions=3",
+    ]
+    sizes = ["--images=96", "--episodes=24", "--learning-rate=1e-3", f"--steps={settings.steps}"]
+    threads = max(1, len(os.sched_getaffinity(0)) // together)
+    began = time.monotonic()
+    what = [f"--start={settings.start}", f"--output={output}", f"--fusion={fusion}"]
+    how = [f"--seed={seed}", f"--threads={threads}", *sizes, *sets]
+    _run(["train", *folders, *stills, *what, *how], output / "train.log")
+    _share_caches(output, settings.folder)
+    _run(["export", str(output / "checkpoint.pt"), str(bundle)], output / "export.log")
+    (output / "trained.json").write_text(json.dumps({"seconds": time.monotonic() - began}))
+
+
+def _share_caches(source: Path, target: Path) -> None:
+    """Embedded sentences are the same for all runs of a seed: link them."""
+    for name in ("sentences.npz", "questions.npz"):
+        if (source / name).exists() and not (target / name).exists():
+            os.link(source / name, target / name)
+
+
+def _measure(settings: Settings, fusion: str, seed: int) -> Row:
+    """Play the suites with one run's bundle; what was played stays played."""
+    output = settings.folder / f"{fusion}-{seed}"
+    bundle = output / "bundle"
+    core = _evaluated(bundle, output, "core", settings.episodes)
+    reasoning = _evaluated(
+        bundle, output, "reasoning", settings.reasoning, "--suite=reasoning", "--no-text-only"
+    )
+    disturb = [f"--disturb={name}" for name in DISTURBED]
+    robust = _evaluated(
+        bundle, output, "robustness", settings.robustness, "--suite=robustness", *disturb
+    )
+    suites = {name: reasoning["suites"][name]["success"] for name in REASONING_SUITES}
+    return {
+        "fusion": fusion,
+        "seed": seed,
+        "success": core["success"],
+        "success_low": core["success_low"],
+        "success_high": core["success_high"],
+        "episodes": core["episodes"],
+        "suites": suites,
+        "suite_episodes": settings.reasoning,
+        "reasoning": reasoning["mean"],
+        "latency_ms": latency_ms(bundle),
+        "parameters": count_parameters(bundle),
+        "robustness": {
+            name: {key: value[key] for key in ("success", "points_lost")}
+            for name, value in robust["robustness"].items()
+        },
+        "robustness_episodes": settings.robustness,
+        "violations": core["violations"] + reasoning["violations"] + robust["violations"],
+        "bundle_sha256": core["bundle_sha256"],
+    }
+
+
+def _evaluated(bundle: Path, output: Path, name: str, episodes: int, *options: str) -> Row:
+    path = output / f"{name}.json"
+    if not path.exists():
+        _run(
+            ["eval", f"--policy={bundle}", f"--episodes={episodes}", f"--json={path}", *options],
+            output / f"{name}.log",
+        )
+    found: Row = json.loads(path.read_text())
+    return found
+
+
+def latency_ms(bundle: Path) -> float:
+    """Return the median time of an inference on one core, after the instruction is understood."""
+    policy = OnnxPolicy(bundle)
+    policy.start("put the red cube into the bowl")
+    observation = make_observation(load_contract("tabletop_sim"))
+    times = []
+    for _ in range(LATENCY_RUNS):
+        began = time.perf_counter()
+        policy.infer(observation)
+        times.append(time.perf_counter() - began)
+    return 1e3 * float(np.median(times[LATENCY_RUNS // 4 :]))
+
+
+def count_parameters(bundle: Path) -> int:
+    """Return how many weights a bundle has, buffers of statistics among them."""
+    from safetensors.numpy import load_file
+
+    return sum(int(value.size) for value in load_file(bundle / WEIGHTS).values())
+
+
+def _collected(folder: Path, name: str, *options: str) -> list[Path]:
+    """Collect demonstrations, or add what is missing."""
+    output = folder / "data" / name
+    seed = {"states": 20_000_000, "stills": 21_000_000}[name]
+    count = {"states": 500, "stills": 3000}[name]
+    _run(
+        ["collect", f"--output={output}", f"--episodes={count}", f"--seed={seed}", *options],
+        folder / f"collect-{name}.log",
+    )
+    return [output]
+
+
+def _run(arguments: list[str], log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "vla_ros.cli.app", *arguments],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        last = "\n".join(log.read_text().splitlines()[-5:])
+        sys.exit(f"vla_ros {arguments[0]} failed ({done.returncode}), see {log}:\n{last}")
+
+
+def _note(text: str) -> None:
+    Console(stderr=True, highlight=False).print(text)
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    columns = ("fusion", "seed", "core", "reasoning", *REASONING_SUITES, *DISTURBED)
+    table = Table(*columns, "ms", "parameters", title=COMMAND, title_justify="left")
+    for row in rows:
+        table.add_row(
+            row["fusion"],
+            str(row["seed"]),
+            f"{100 * row['success']:.0f}",
+            f"{100 * row['reasoning']:.0f}",
+            *(f"{100 * row['suites'][name]:.0f}" for name in REASONING_SUITES),
+            *(f"{100 * row['robustness'][name]['success']:.0f}" for name in DISTURBED),
+            f"{row['latency_ms']:.1f}",
+            f"{row['parameters'] / 1e6:.2f} M",
+        )
+    return table
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("folder", type=Path, help="where runs and demonstrations are kept")
+    add("--start", type=Path, default=Path("models/tabletop-small"), help="whose eyes all share")
+    add("--data", type=Path, action="append", help="folder of demonstrations; repeatable")
+    add("--stills", type=Path, action="append", help="folder of stills; repeatable")
+    add("--fusions", nargs="+", choices=list(FUSIONS), default=list(FUSIONS))
+    add("--seeds", type=int, default=2, help="runs of each fusion")
+    add("--steps", type=int, default=1500, help="of training")
+    add("--episodes", type=int, default=100, help="of the core suite")
+    add("--reasoning-episodes", type=int, default=20, help="of each reasoning suite")
+    add("--robustness-episodes", type=int, default=30, help="under each disturbance")
+    add("--together", type=int, default=2, help="runs that are trained at once")
+    add("--json", type=Path, help="write the results here")
+    add("--check", action="store_true", help="exit with 1 if a must falls short")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""`vla_ros eval --suite reasoning`: every reasoning suite beside chance and words alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from vla_ros.cli.measurement import conclude
+from vla_ros.evaluation.bundle_facts import bundle_facts
+from vla_ros.evaluation.episode import EpisodeResult
+from vla_ros.evaluation.plan import EvaluationPlan
+from vla_ros.evaluation.reasoning import ABSENT, measure_reasoning, summarize
+from vla_ros.evaluation.suite import OnEpisode
+from vla_ros.sim.reasoning import REASONING_SUITES
+
+REASONING = "reasoning"
+COMMAND = "vla_ros eval --suite reasoning"
+REFUSAL_COMMAND = "vla_ros eval --suite absent"
+
+
+def is_reasoning(suite: str) -> bool:
+    """Whether a suite is one of those that are measured here."""
+    return suite == REASONING or suite in REASONING_SUITES
+
+
+def evaluate_reasoning(
+    bundle: Path,
+    plan: EvaluationPlan,
+    suite: str,
+    *,
+    blind: bool,
+    workers: int,
+    json: Path | None,
+    check: bool,
+) -> int:
+    """Play one suite, or all of them; print the table; return the exit status."""
+    suites = REASONING_SUITES if suite == REASONING else (suite,)
+    rounds = len(suites) * (2 if blind else 1)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    log = None if json is None else json.with_name(f"{json.name}.episodes")
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(suite, total=rounds * plan.episodes)
+
+        def watch(name: str) -> OnEpisode:
+            def on_episode(result: EpisodeResult) -> None:
+                del result
+                progress.update(task, advance=1, description=name)
+
+            return on_episode
+
+        found = measure_reasoning(
+            bundle, plan, suites, blind=blind, workers=workers, log=log, watch=watch
+        )
+    results = summarize(found) | bundle_facts(bundle)
+    if suite == ABSENT:
+        results |= {"success": results["mean"], **results["suites"][ABSENT]}
+    command = REFUSAL_COMMAND if suite == ABSENT else COMMAND
+    status = conclude(
+        command,
+        results,
+        json_path=json,
+        check=check and suite in (REASONING, ABSENT),
+        table=reasoning_table(results),
+    )
+    if json is not None:
+        for path in json.parent.glob(f"{json.name}.episodes.*"):
+            path.unlink()
+    return status
+
+
+def reasoning_table(results: Mapping[str, Any]) -> Table:
+    """Return each suite's success beside what a guess and words alone reach."""
+    table = Table(
+        "suite",
+        "success",
+        "95 % interval",
+        "chance",
+        "text only",
+        title=f"{COMMAND}: {results['episodes']} episodes each, split {results['split']}",
+        title_justify="left",
+    )
+    for name, row in results["suites"].items():
+        low, high = row["success_low"], row["success_high"]
+        blind = row.get("text_only")
+        table.add_row(
+            name,
+            f"{100 * row['success']:.1f} %",
+            f"{100 * low:.0f} to {100 * high:.0f}",
+            f"{100 * row['chance']:.0f} %",
+            "" if blind is None else f"{100 * blind:.1f} %",
+        )
+    table.add_row("mean", f"{100 * results['mean']:.1f} %")
+    absent = results["suites"].get(ABSENT)
+    if absent is not None:
+        table.caption = (
+            f"absent refused {100 * absent['absent_refused']:.1f} %, present refused "
+            f"{100 * absent['present_refused']:.1f} %, AUROC of the score {absent['auroc']:.3f}"
+        )
+    return table

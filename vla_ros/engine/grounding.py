@@ -1,0 +1,167 @@
+"""Runs the graph that says what an instruction means among the things in front of the robot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from vla_ros.core.errors import UserError
+from vla_ros.engine.language import LanguageTokens
+
+Float32Array = NDArray[np.float32]
+
+#: What is pointed at and there this surely is found; until then every image is looked at.
+SURE, THERE = 0.9, 0.5
+#: How many images are looked at for it; the best of them counts. An arm that hides what is meant
+#: moves away in that time.
+MOST_LOOKS = 40
+#: How far a region's centre may be from where a demonstration acted [m].
+NEAR_M = 0.03
+INPUTS = ("rgb_front", "depth_front", "present")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Grounding:
+    """What an instruction means in one image.
+
+    Attributes:
+        slots: What the policy is told (1, 4, W).
+        queries: What its eyes look for (1, 2, W).
+        score: How likely it is that everything asked for is there, 0 to 1; calibrated.
+        match: How likely it is that words and scene belong together, 0 to 1.
+        pointers: How likely each region is the object, the target (2, K + 1); last, none of them.
+        regions: Things in the image (K, 6): xyz [m] in the base frame, presence, pixel [px].
+        similarity: Of object and target with each region (2, K), cosine.
+        embedding: What each region looks like (K, E).
+    """
+
+    slots: Float32Array
+    queries: Float32Array
+    score: float
+    match: float
+    pointers: Float32Array
+    regions: Float32Array
+    similarity: Float32Array
+    embedding: Float32Array
+
+    def region_at(self, xyz: Float32Array) -> int | None:
+        """Return the region nearest to a point (3,) [m] in the base frame; None if far."""
+        there = self.regions[:, 3] > 0
+        if not there.any():
+            return None
+        apart = np.linalg.norm(self.regions[:, :2] - xyz[:2], axis=1) + 1e3 * ~there
+        nearest = int(apart.argmin())
+        return nearest if apart[nearest] <= NEAR_M else None
+
+    def describe_absence(self, xyz: Sequence[float]) -> str:
+        """Return in words that nothing is seen at a point (3,) [m], and where things are."""
+        there = [f"({x:.2f}, {y:.2f})" for x, y, _, presence, *_ in self.regions if presence > 0]
+        return (
+            f"nothing is seen within {100 * NEAR_M:.0f} cm of ({xyz[0]:.2f}, {xyz[1]:.2f}) m, "
+            + (f"only at {', '.join(there)}" if there else "nor anywhere else")
+        )
+
+    @property
+    def found(self) -> bool:
+        """Whether there is nothing to gain from another image."""
+        return self.sureness >= SURE and self.score >= THERE
+
+    @property
+    def sureness(self) -> float:
+        """How surely one region is pointed at as the object."""
+        return float(self.pointers[0, :-1].max())
+
+
+class Grounder:
+    """Looks at images until it knows what an instruction means; then it stays with that.
+
+    "The cube left of the ball" is another one after either was moved: an instruction means what it
+    meant when it was given.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        """Ground with the graph of a session."""
+        self._session = session
+        self._tokens: LanguageTokens | None = None
+        self._looks = 0
+        self._shape = next(i for i in session.get_inputs() if i.name == "shown").shape
+        self.show(())
+        self._prompt = self._shown  # of the instruction in force
+        #: The best grounding of the instruction so far.
+        self.best: Grounding | None = None
+
+    def start(self, tokens: LanguageTokens) -> None:
+        """Take a new instruction."""
+        self._tokens, self._looks, self.best = tokens, 0, None
+        self._prompt = self._shown
+
+    def show(self, demonstrated: Sequence[Float32Array]) -> None:
+        """Prompt with what demonstrations acted on; an empty sequence forgets them.
+
+        It counts from the next `start` on: an instruction means what it meant when it was given.
+        Demonstrations are a set. They go in sorted, as a fusion may read them one after the other.
+
+        Args:
+            demonstrated: Embeddings (E,) of the regions that were acted on, see `region_at`.
+
+        Raises:
+            UserError: if there are more than the graph reads.
+        """
+        most = int(self._shape[1])
+        if len(demonstrated) > most:
+            raise UserError(
+                f"{len(demonstrated)} demonstrations; a prompt holds {most}, show the clearest"
+            )
+        shown = np.zeros(self._shape, np.float32)
+        for index, embedding in enumerate(sorted(demonstrated, key=lambda each: each.tolist())):
+            shown[0, index] = embedding
+        there = np.arange(most)[None] < len(demonstrated)
+        self._shown = {"shown": shown, "shown_mask": there.astype(np.float32)}
+
+    def update(self, inputs: Mapping[str, NDArray[np.generic]]) -> Grounding:
+        """Return what the instruction means, after a look at one more image if that may help.
+
+        Args:
+            inputs: Of the policy's graph; `INPUTS` are read.
+        """
+        if self.best is not None and (self.best.found or self._looks >= MOST_LOOKS):
+            return self.best
+        found = self.look(inputs)
+        self._looks += 1
+        if self.best is None or _better(found, self.best):
+            self.best = found
+        return self.best
+
+    def look(
+        self, inputs: Mapping[str, NDArray[np.generic]], tokens: LanguageTokens | None = None
+    ) -> Grounding:
+        """Return what the instruction, or other words, mean in one image."""
+        prompt = self._prompt if tokens is None else self._shown
+        tokens = tokens or self._tokens
+        assert tokens is not None
+        said = {
+            "language": tokens.features[None],
+            "language_mask": tokens.mask[None].astype(np.float32),
+        }
+        feed = {name: inputs[name] for name in INPUTS} | said | prompt
+        slots, queries, score, match, pointers, regions, likeness, looks = self._session.run(
+            None, feed
+        )
+        return Grounding(
+            slots=slots,
+            queries=queries,
+            score=float(score[0]),
+            match=float(match[0]),
+            pointers=pointers[0],
+            regions=regions[0],
+            similarity=likeness[0],
+            embedding=looks[0],
+        )
+
+
+def _better(one: Grounding, other: Grounding) -> bool:
+    return min(one.sureness, one.score) > min(other.sureness, other.score)
