@@ -17,7 +17,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -414,7 +414,7 @@ def _arguments() -> tuple[Settings, argparse.Namespace]:
     add("--json", type=Path, help="write the results here")
     add("--check", action="store_true", help="exit with 1 if a must falls short")
     args = parser.parse_args()
-    names: Sequence[str] = Settings.__dataclass_fields__.keys()
+    names = tuple(Settings.__dataclass_fields__)
     values = {name: getattr(args, name) for name in names}
     values |= {name: tuple(values[name]) for name in ("data", "eyes_only", "student")}
     return Settings(**values), args

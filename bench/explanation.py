@@ -121,13 +121,10 @@ def measure(
 def summarize(comparisons: Mapping[Kind, Sequence[Comparison]]) -> dict[str, Any]:
     """Return the test of each kind of removal and damage, and the largest p of all."""
     tests = {
-        f"{what}_{fill}": {
-            "scenes": len(found),
-            **{damage: test(found, damage) for damage in DAMAGES},
-        }
+        f"{what}_{fill}": {damage: test(found, damage) for damage in DAMAGES}
         for (what, fill), found in comparisons.items()
     }
-    values = [test[damage]["p_value"] for test in tests.values() for damage in DAMAGES]
+    values = [row["p_value"] for rows in tests.values() for row in rows.values()]
     return {
         "p_value": float(np.max(values)),  # NaN if one of them is
         "region_scenes": min(len(comparisons["region", fill]) for fill in FILLS),
@@ -164,13 +161,13 @@ def tabulate(results: Mapping[str, Any]) -> Table:
         title_justify="left",
     )
     for name, found in results["tests"].items():
-        for damage, unit, scale in (("chunk_rad", "mrad", 1e3), ("point_m", "mm", 1e3)):
+        for damage, unit in (("chunk_rad", "mrad"), ("point_m", "mm")):
             row = found[damage]
             table.add_row(
                 name.replace("_", ", "),
-                f"{damage.partition('_')[0]} [{unit}]",
-                f"{scale * row['important']:.1f}",
-                f"{scale * row['other']:.1f}",
+                f"{damage.partition('_')[0]}, {unit}",
+                f"{1e3 * row['important']:.1f}",
+                f"{1e3 * row['other']:.1f}",
                 f"{100 * row['worse_in']:.0f} %",
                 f"{row['p_value']:.1g}",
             )

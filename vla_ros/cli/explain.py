@@ -14,7 +14,7 @@ from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
 from vla_ros.engine.attention_overlay import in_words
 from vla_ros.engine.contributions import METHODS
-from vla_ros.evaluation.explanation import EVERY, Explanation, explain_episode
+from vla_ros.evaluation.explanation import EVERY, Explanation, explain_episode, things_on
 from vla_ros.evaluation.plan import LIMIT_S, SUITES, EvaluationPlan, first_seed
 from vla_ros.evaluation.scene_search import find_scene, read_request
 from vla_ros.sim.scenes import Scene
@@ -45,7 +45,7 @@ def explain(
         str,
         typer.Option(
             help="leave_one_out: what changes without each source. shapley: the same in all "
-            "combinations, some 20 times slower, fair to sources that tell the same."
+            "combinations, ten times slower, fair to sources that tell the same."
         ),
     ] = "leave_one_out",
     limit: Annotated[float, typer.Option(help="Longest duration of each step [s].")] = LIMIT_S,
@@ -73,8 +73,7 @@ def explain(
     if method not in METHODS:
         raise UserError(f"--method {method!r} does not exist; choose {' or '.join(METHODS)}")
     scene = _scene(instruction, seed, suite)
-    things = [item.name for item in (*scene.objects, *scene.containers)]
-    console.print(f"scene {scene.seed}; on the table: {', '.join(sorted(things))}")
+    console.print(f"scene {scene.seed}; on the table: {', '.join(things_on(scene))}")
     console.print(f'told: "{instruction or scene.text}"')
     found = explain_episode(
         policy or resource_path("models/tabletop-small"),

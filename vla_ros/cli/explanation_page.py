@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -39,30 +40,31 @@ def write_explanation(explanation: Explanation, folder: Path) -> tuple[Path, Pat
     page, film, data = (
         folder / name for name in ("explanation.png", "attention.mp4", "explanation.json")
     )
-    _quantized(_page(explanation)).save(page, optimize=True)
+    _page(explanation).quantize(PALETTE, dither=Image.Dither.NONE).save(page, optimize=True)
     frames = np.stack([_both(moment) for moment in explanation.moments])
     imageio.imwrite(film, frames, fps=round(1 / STEP_S), macro_block_size=1)
     data.write_text(json.dumps(explanation.to_dict(), indent=2) + "\n", encoding="utf-8")
     return page, film, data
 
 
-def _page(explanation: Explanation) -> UInt8Array:
-    """Return the page: overlays of both cameras over time, contributions below, RGB."""
+def _page(explanation: Explanation) -> Image.Image:
+    """Return the page: overlays of both cameras over time, contributions below."""
     shown = _evenly(explanation.moments, SHOWN)
-    figure = Figure(figsize=(9.0, 8.2), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(3, len(shown), height_ratios=(1, 1, 0.85))
+    figure = Figure(figsize=(11.2, 9.4), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(3, len(shown), height_ratios=(1, 1, 0.8))
     for column, moment in enumerate(shown):
         for row, camera in enumerate(CAMERAS):
             axes = figure.add_subplot(grid[row, column])
-            axes.imshow(moment.draw(camera), interpolation="antialiased")
+            axes.imshow(moment.draw(camera, 2), interpolation="nearest")
             axes.set_axis_off()
             axes.set_title(f"{camera}, {moment.time_s:.1f} s", fontsize=9)
     _draw_contributions(figure.add_subplot(grid[2, :]), explanation)
     done = "done" if explanation.result.success else "not done"
     figure.suptitle(f'"{explanation.result.instruction}" ({done})', fontsize=11)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png")
+    return Image.open(drawn).convert("RGB")
 
 
 def _draw_contributions(axes: Axes, explanation: Explanation) -> None:
@@ -80,7 +82,7 @@ def _draw_contributions(axes: Axes, explanation: Explanation) -> None:
         axes.bar(times, 1e3 * changes, width, bottom=level, color=BARS[name], label=label)
         level += 1e3 * changes
     axes.set_xlabel("time [s]")
-    axes.set_ylabel("change of the chunk without it [mrad]")
+    axes.set_ylabel("change without it [mrad]")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, ncols=len(SOURCES), loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
@@ -95,7 +97,3 @@ def _evenly(moments: tuple[Moment, ...], count: int) -> list[Moment]:
     """Return at most `count` moments, the first and the last among them."""
     chosen = np.linspace(0, len(moments) - 1, min(count, len(moments)))
     return [moments[round(index)] for index in chosen]
-
-
-def _quantized(picture: UInt8Array) -> Image.Image:
-    return Image.fromarray(picture).quantize(PALETTE, dither=Image.Dither.NONE)

@@ -18,6 +18,7 @@ from vla_ros.evaluation.episode import LINGER_S, EpisodeResult
 from vla_ros.evaluation.plan import EvaluationPlan
 from vla_ros.evaluation.report import Report
 from vla_ros.evaluation.suite import OnEpisode, conduct
+from vla_ros.planner.outcome import Outcome
 from vla_ros.sim.scenes import Scene
 
 CONTRACT = "tabletop_sim"
@@ -155,6 +156,8 @@ class RosPlayer:
             missed_commands=self._audit.missed - before[1],
             violations=len(self._audit.violations) - before[2],
             rejected_chunks=self._rejected_chunks - before[3],
+            refused=outcome.outcome == Outcome.NOT_FOUND,
+            absent=scene.absent,
         )
 
     def _watch(self, watch: _Watch, result: Any, limit_s: float) -> None:

@@ -57,6 +57,22 @@ class Attentive(Protocol):
 
 
 @runtime_checkable
+class Noticing(Protocol):
+    """What a policy may offer beside `Policy`: to have a past without an inference each time."""
+
+    def notice(self, observation: Observation) -> None:
+        """Take note of an observation for which no chunk is wanted.
+
+        Called in place of `infer`, in the order of time: velocities are told from what was sensed
+        shortly before.
+
+        Raises:
+            ObservationError: if what is noted is malformed; names it.
+        """
+        ...
+
+
+@runtime_checkable
 class Promptable(Protocol):
     """What a policy may offer beside `Policy`: to be shown what words mean, without training."""
 

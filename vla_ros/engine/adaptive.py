@@ -1,8 +1,9 @@
 """Infer only when something has happened: a chunk that still holds is executed further.
 
-Most observations tell nothing new: the arm is where the chunk has it, and nothing else moved. What
-has to be seen anew is decided without any network, by how much the images changed on a coarse grid
-and by how far the joints are from where the chunk has them.
+Many observations tell nothing new: the arm is where the chunk has it, and nothing else moved.
+Whether that is so is told without any network: by whether the policy's last two chunks agree on
+what comes next, by how far the joints are from where the chunk has them, and by how much the
+images changed on a coarse grid.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import numpy as np
 
 from vla_ros.core.demonstration import Demonstration
 from vla_ros.core.errors import UserError
-from vla_ros.core.protocols import Attentive, Policy, Promptable
+from vla_ros.core.protocols import Attentive, Noticing, Policy, Promptable
 from vla_ros.core.types import ActionChunk, FloatArray, Observation, UInt8Array
 
+#: Rows that the gate looks ahead when a chunk is replaced.
+_MORE_ROWS = 2
 #: A part of a row that is rounding, and no time [rows].
 _ROUNDING = 1e-6
 
@@ -34,6 +37,9 @@ class AdaptiveSettings:
     Attributes:
         max_age_s: How long after the observation it was made from a chunk is executed [s].
         min_remaining_s: A chunk that does not last so long any more is replaced [s].
+        agreement_rad: How far the last two chunks may be apart in the rows that are to be executed
+            [rad] ([m]). Before a grasp, say, a policy changes its mind from one image to the next:
+            the end of such a chunk is no plan.
         first: Inferences after each new instruction that are made in any case: what the words
             mean, and where things stand, is found in those.
         cells: Images are compared on so many cells along each side.
@@ -46,8 +52,9 @@ class AdaptiveSettings:
         joint_error_rad: How far a joint may be from where the chunk has it [rad] ([m]).
     """
 
-    max_age_s: float = 0.15
+    max_age_s: float = 0.1
     min_remaining_s: float = 0.25
+    agreement_rad: float = 0.05
     first: int = 5
     cells: int = 16
     level: float = 12.0
@@ -74,11 +81,12 @@ class AdaptiveSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Inference:
-    """An inference that was made, and what the scene looked like."""
+    """An inference that was made, what the scene looked like, and whether it was expected."""
 
     observation: Observation
     chunk: ActionChunk
     thumbnails: Mapping[str, UInt8Array]
+    expected: bool
 
 
 class AdaptivePolicy:
@@ -97,7 +105,8 @@ class AdaptivePolicy:
         self._made = 0
         #: Observations that were answered.
         self.observations = 0
-        #: Why inferences were made: `first`, `old`, `short`, `sensors`, `joints` or a camera.
+        #: Why they took an inference: `first`, `plan`, `old`, `short`, `sensors`, `joints`, or a
+        #: camera.
         self.reasons: Counter[str] = Counter()
 
     @property
@@ -152,13 +161,20 @@ class AdaptivePolicy:
         }
         reason = self._reason(observation, thumbnails)
         if reason:
-            self._last = None  # if this fails, no older chunk comes back
+            before, self._last = self._last, None  # if this fails, no older chunk comes back
             chunk = self._inner.infer(observation)
-            self._last = _Inference(observation=observation, chunk=chunk, thumbnails=thumbnails)
+            self._last = _Inference(
+                observation=observation,
+                chunk=chunk,
+                thumbnails=thumbnails,
+                expected=before is not None and self._agree(before.chunk, chunk),
+            )
             self._made += 1
             self.reasons[reason] += 1
         else:
             assert self._last is not None
+            if isinstance(self._inner, Noticing):
+                self._inner.notice(observation)
             chunk = later(self._last.chunk, observation.stamp_ns)
         self.observations += 1
         return chunk
@@ -168,6 +184,8 @@ class AdaptivePolicy:
         last, settings = self._last, self._settings
         if last is None or self._made < settings.first:
             return "first"
+        if not last.expected:
+            return "plan"
         before, chunk = last.observation, last.chunk
         age_s = (seen.stamp_ns - chunk.stamp_ns) * 1e-9
         if not 0.0 <= age_s <= settings.max_age_s + 1e-6:
@@ -189,6 +207,17 @@ class AdaptivePolicy:
             if share > settings.changed + rate * moved:
                 return camera
         return ""
+
+    def _agree(self, before: ActionChunk, chunk: ActionChunk) -> bool:
+        """Return whether a chunk has the joints where the one before it had them."""
+        if not before.stamp_ns <= chunk.stamp_ns < before.end_ns:
+            return False
+        left = later(before, chunk.stamp_ns).positions
+        count = min(len(left), math.ceil(self._settings.max_age_s / chunk.step_s) + _MORE_ROWS)
+        if left.shape[1:] != chunk.positions.shape[1:] or len(chunk.positions) < count:
+            return False
+        apart = np.abs(left[:count] - chunk.positions[:count])
+        return bool((apart <= self._settings.agreement_rad).all())
 
     def _thumbnail(self, image: UInt8Array) -> UInt8Array:
         """Return an image as its cells' mean colours (cells, cells, 3)."""
@@ -227,7 +256,7 @@ def later(chunk: ActionChunk, stamp_ns: int) -> ActionChunk:
     count = math.floor(chunk.horizon - passed + _ROUNDING)
     if passed < 0 or count < 1:
         raise ValueError(f"a chunk of {chunk.horizon} rows has none left after {passed:.2f} rows")
-    places = passed + np.arange(count)
+    places: FloatArray = passed + np.arange(count, dtype=np.float64)
     return replace(chunk, stamp_ns=stamp_ns, positions=_at(chunk.positions, places))
 
 

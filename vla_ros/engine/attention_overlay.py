@@ -18,6 +18,8 @@ THINGS: dict[str, Colour] = {"object": (255, 60, 200), "target": (40, 225, 255)}
 INK, PAPER = (235, 235, 235), (24, 26, 30)
 #: How bright the image stays under the heat, 0 to 1.
 DIMMED = 0.7
+#: A cell with this share of all attention to a thing is as bright as can be.
+BRIGHTEST = 0.25
 #: A region is labelled if its chance to be the object, or the target, is at least this.
 LABELLED = 0.05
 #: The lines below the image, and the size of their letters at an enlargement of 1 [px].
@@ -74,8 +76,8 @@ def draw_attention(
 ) -> UInt8Array:
     """Return the image with heat over it, marks, and two lines of words below it.
 
-    Heat is as bright as the thing is surely in view: a map of something that is not seen stays
-    dark. The lines say how surely that is, and how well the whole instruction fits the scene.
+    Heat is not stretched: the map of something that is not seen, or might be anywhere, stays
+    dark. The lines say how surely each is in view, and how well the instruction fits the scene.
 
     Args:
         image: RGB (H, W, 3).
@@ -90,11 +92,9 @@ def draw_attention(
     """
     height, width = (enlarged * side for side in image.shape[:2])
     large = cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST)
-    glows = [
-        _glow(seen, colour, (width, height))
-        for seen, colour in zip(heat, THINGS.values(), strict=True)
-    ]
-    large = cv2.addWeighted(large, DIMMED, cv2.add(*glows), 1.0, 0.0)
+    large = cv2.convertScaleAbs(large, alpha=DIMMED)
+    for seen, colour in zip(heat, THINGS.values(), strict=True):
+        large = cv2.addWeighted(large, 1.0, _glow(seen, colour, (width, height)), 1.0, 0.0)
     for mark in marks:
         _draw_mark(large, mark, enlarged)
     drawn = np.concatenate([large, np.full((2 * LINE_PX * enlarged, width, 3), PAPER, np.uint8)])
@@ -110,9 +110,8 @@ def draw_attention(
 
 
 def _glow(seen: Float32Array, colour: Colour, size: tuple[int, int]) -> UInt8Array:
-    """Return a map (rows, columns) as light of a colour, black to white-hot, of a size [px]."""
-    share = float(seen.sum()) / max(float(seen.max()), 1e-9)
-    level = cv2.resize(seen * (255.0 * share), size, interpolation=cv2.INTER_LINEAR)
+    """Return a map (rows, columns) as light of a colour, in a size (width, height) [px]."""
+    level = cv2.resize(seen * (255.0 / BRIGHTEST), size, interpolation=cv2.INTER_LINEAR)
     return np.asarray(cv2.applyColorMap(level.clip(0, 255).astype(np.uint8), _ramp(colour)))
 
 
@@ -130,9 +129,24 @@ def _draw_mark(large: UInt8Array, mark: Mark, enlarged: int) -> None:
     for chance, colour in zip(mark.chances, THINGS.values(), strict=True):
         if chance >= LABELLED:
             cv2.circle(large, centre, radius, colour, max(1, enlarged // 2), cv2.LINE_AA)
-            beside = (centre[0] + radius + enlarged, centre[1])
-            _write(large, f"{chance:.0%}", beside, colour, enlarged)
+            _label(large, f"{chance:.0%}", centre, radius + enlarged, colour, enlarged)
             radius += 2 * enlarged
+
+
+def _label(
+    large: UInt8Array,
+    text: str,
+    centre: tuple[int, int],
+    apart: int,
+    colour: Colour,
+    enlarged: int,
+) -> None:
+    """Write to the right of a ring; to its left where that would leave the picture."""
+    width = cv2.getTextSize(text, FONT, LETTERS * enlarged, 1)[0][0]
+    left = centre[0] + apart
+    if left + width > large.shape[1]:
+        left = centre[0] - apart - width
+    _write(large, text, (left, centre[1]), colour, enlarged)
 
 
 def _write(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from vla_ros.contract import ContractDifference, RobotContract, require_compatible
 from vla_ros.core.demonstration import Demonstration
 from vla_ros.core.errors import UserError
-from vla_ros.core.protocols import Attentive, Policy, Promptable
+from vla_ros.core.protocols import Attentive, Noticing, Policy, Promptable
 from vla_ros.core.types import ActionChunk, Observation, UInt8Array
 from vla_ros.observation.images import fit_depth, fit_rgb
 from vla_ros.policy.bundle import Bundle
@@ -57,6 +57,11 @@ class FittedPolicy:
     def infer(self, observation: Observation) -> ActionChunk:
         """Return the chunk for one observation of the robot's own image sizes."""
         return self._inner.infer(fit_observation(observation, self._sizes))
+
+    def notice(self, observation: Observation) -> None:
+        """Hand on an observation for which no chunk is wanted, if the policy takes note."""
+        if isinstance(self._inner, Noticing):
+            self._inner.notice(fit_observation(observation, self._sizes))
 
     def draw_attention(self, observation: Observation, camera: str) -> UInt8Array | None:
         """Return the fitted image of a camera with what was looked at; None if that is unknown."""

@@ -222,6 +222,14 @@ class OnnxPolicy:
             "anchor": self._anchor,
         }
 
+    def notice(self, observation: Observation) -> None:
+        """Take note of where the joints are at a time for which no chunk is wanted.
+
+        Raises:
+            ObservationError: if a position is not finite.
+        """
+        self._state(observation)
+
     def _state(self, observation: Observation) -> Float32Array:
         """Positions, velocities and the command's lead (1, 3 n)."""
         positions = self._finite(observation.state, "state")

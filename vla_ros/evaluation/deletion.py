@@ -22,8 +22,8 @@ from vla_ros.engine.onnx_policy import OnnxPolicy
 CAMERA = "front"
 #: Side of a removed patch [px]; a thing on the table is 8 to 20 px wide.
 SIDE_PX = 24
-#: A thing is still found if it is at most this far from where it was found before [m].
-FOUND_M = 0.03
+#: Attention this close to where it was strongest is still at the same thing [cells].
+NEAR_CELLS = 2
 #: Shares of the image that are removed for a deletion curve.
 CURVE = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0)
 #: A pointer below this means no region.
@@ -60,12 +60,13 @@ class Damage:
     Attributes:
         chunk_rad: How far the chunk moves: mean over its rows and joints [rad].
         point_m: How far the place moves where the object is found [m].
-        lost: How much less surely it is found where it was, 0 to 1.
+        seen: How surely the front camera still sees the object where it saw it, 0 to 1: what of
+            its attention is there.
     """
 
     chunk_rad: float
     point_m: float
-    lost: float
+    seen: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,8 @@ class Probe:
         self.grounding: Grounding = found
         self.heat: Float32Array = policy.attention[CAMERA]
         self._point = policy.points[0].copy()
+        peak = np.unravel_index(int(self.heat[0].argmax()), self.heat.shape[1:])
+        self._there = tuple(slice(max(0, at - NEAR_CELLS), at + NEAR_CELLS + 1) for at in peak)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -108,21 +111,14 @@ class Probe:
         height, width = self._observation.images[CAMERA].shape[:2]
         return height, width
 
-    @property
-    def confidence(self) -> float:
-        """How surely the object is found with nothing removed, 0 to 1."""
-        return float(self._point[3])
-
     def damage(self, mask: Mask, fill: str) -> Damage:
         """Return what it does to the answer if the pixels of a mask are removed."""
         chunk = self._ask(remove(self._observation, mask, fill))
         point = self._policy.points[0]
-        apart = float(np.linalg.norm(point[:3] - self._point[:3]))
-        still = float(point[3]) if apart <= FOUND_M else 0.0
         return Damage(
             chunk_rad=float(np.abs(chunk - self._chunk).mean()),
-            point_m=apart,
-            lost=max(0.0, self.confidence - still),
+            point_m=float(np.linalg.norm(point[:3] - self._point[:3])),
+            seen=float(self._policy.attention[CAMERA][0][self._there].sum()),
         )
 
     def compare(self, important: Patch, others: Sequence[Patch], fill: str) -> Comparison:
@@ -133,7 +129,7 @@ class Probe:
         )
 
     def curve(self, order: IndexArray, fill: str) -> list[float]:
-        """Return how surely the object is still found where it was, for each share of `CURVE`.
+        """Return how surely the object is still seen where it was, for each share of `CURVE`.
 
         Args:
             order: Of the cells of the attention map, the first to be removed first.
@@ -141,13 +137,13 @@ class Probe:
         """
         height, width = self.shape
         side = width // self.heat.shape[-1]
-        still = []
+        seen = []
         for share in CURVE:
             cells = np.zeros(len(order), np.uint8)
             cells[order[: round(share * len(order))]] = 255
             mask = cells.reshape(self.heat.shape[1:]).repeat(side, 0).repeat(side, 1)
-            still.append(self.confidence - self.damage(mask[:height, :width], fill).lost)
-        return still
+            seen.append(self.damage(mask[:height, :width], fill).seen)
+        return seen
 
     def _ask(self, observation: Observation) -> FloatArray:
         self._policy.start(self._instruction)
@@ -245,9 +241,10 @@ def fill_from_around(
 
 
 #: What comes in the place of what is removed.
-FILLS: dict[
-    str, Callable[[UInt8Array, Float32Array, Mask], tuple[UInt8Array, Float32Array]]
-] = {"median": fill_with_median, "inpainted": fill_from_around}
+FILLS: dict[str, Callable[[UInt8Array, Float32Array, Mask], tuple[UInt8Array, Float32Array]]] = {
+    "median": fill_with_median,
+    "inpainted": fill_from_around,
+}
 
 
 def area_under(curve: Sequence[float]) -> float:

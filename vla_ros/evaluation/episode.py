@@ -129,7 +129,7 @@ def run_episode(
     while table.time_s - told.began_s < limit_s and not step.score.violated:
         if done_at_s is not None and table.time_s - done_at_s >= linger_s:
             break
-        if told.refused or (told.done.given and not told.next_step(table.time_s)):
+        if told.refused or (told.done_with_step and not told.next_step(table.time_s)):
             break
         chunk = policy.infer(step.observation)
         told.hear(chunk, table.time_s)
@@ -173,6 +173,11 @@ class _Told:
     @property
     def refused(self) -> bool:
         return self._refusal.given
+
+    @property
+    def done_with_step(self) -> bool:
+        """Whether it says that the step is done, and nothing may still be found to be missing."""
+        return self.done.given and not self._refusal.pending
 
     def next_step(self, now_s: float) -> bool:
         """Tell the policy the next step; return whether there was one."""

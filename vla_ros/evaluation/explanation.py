@@ -118,7 +118,7 @@ class Explanation:
         return {
             "instruction": self.result.instruction,
             "seed": self.scene.seed,
-            "things": [item.name for item in (*self.scene.objects, *self.scene.containers)],
+            "things": things_on(self.scene),
             "success": self.result.success,
             "reason": self.result.reason,
             "bundle": self.bundle,
@@ -167,9 +167,7 @@ def explain_episode(
     watched = _Watched(policy, every, method, other_sentences(scene))
     environment = Environment()
     try:
-        result = run_episode(
-            environment, watched, scene, instruction=instruction, limit_s=limit_s
-        )
+        result = run_episode(environment, watched, scene, instruction=instruction, limit_s=limit_s)
     finally:
         environment.close()
     return Explanation(
@@ -203,6 +201,11 @@ def other_sentences(scene: Scene) -> tuple[str, ...]:
     )
 
 
+def things_on(scene: Scene) -> list[str]:
+    """Return the names of what is on the table, objects first."""
+    return [item.name for item in scene.objects] + [item.name for item in scene.containers]
+
+
 def describe_grounding(found: Grounding) -> dict[str, Any]:
     """Return what a policy took an instruction for as plain data."""
     return {
@@ -227,9 +230,7 @@ def describe_grounding(found: Grounding) -> dict[str, Any]:
 class _Watched:
     """A policy whose every chunk is kept with its reasons."""
 
-    def __init__(
-        self, policy: OnnxPolicy, every: int, method: str, others: Sequence[str]
-    ) -> None:
+    def __init__(self, policy: OnnxPolicy, every: int, method: str, others: Sequence[str]) -> None:
         self._policy, self._every, self._method = policy, every, method
         self.others = tuple(others)
         self.moments: list[Moment] = []

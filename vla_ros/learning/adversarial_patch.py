@@ -145,7 +145,8 @@ def open_weights(bundle: Bundle) -> Policy:
         policy = Policy(PolicyConfig.from_dict(bundle.policy))
         policy.load_state_dict(load_file(bundle.file(WEIGHTS)))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise BundleError(f"{bundle.directory}: this version cannot read it: {error}") from error
+        reason = " ".join(str(error).split())  # torch lists keys on lines of their own
+        raise BundleError(f"{bundle.directory}: this version cannot read it: {reason}") from error
     return policy.requires_grad_(False).eval()
 
 

@@ -7,6 +7,7 @@ trains exactly as it would without.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -68,6 +69,8 @@ class ProcessGroup:
 
     def prepare(self, module: nn.Module) -> nn.Module:
         """Return a module to call instead, so that `backward` averages its gradients."""
+        # said of parameters that are expanded, on every process; it costs nothing at this size
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         prepared: nn.Module = self._accelerator.prepare(module)
         return prepared
 
@@ -83,6 +86,23 @@ class ProcessGroup:
     def any_of(self, flag: bool) -> bool:
         """Return whether it is true in any process."""
         return any(self.gather(flag)) if self.count > 1 else flag
+
+    def require_same(self, what: str, value: object) -> None:
+        """Refuse to go on if processes disagree: they do not see the same files.
+
+        Raises:
+            UserError: in every process, naming all values.
+        """
+        values = self.gather(value)
+        if any(other != values[0] for other in values):
+            said = ", ".join(f"{other} in process {rank}" for rank, other in enumerate(values))
+            raise UserError(
+                f"{what} is {said}; all processes must see the same files, --output above all"
+            )
+
+    def wait(self) -> None:
+        """Return once all processes have come here."""
+        self._accelerator.wait_for_everyone()
 
     def close(self) -> None:
         """Leave the group, once there is nothing more to do together."""

@@ -102,6 +102,7 @@ class Trainer:
         self._frozen: list[nn.Module] = []
         self._random.part()
         self._begin(saved)
+        self.group.require_same("the step to go on from", self.step)
         self._frozen += freeze(self.policy, config.freeze)
         self.networks.to(self.group.device)
         self.average = {k: v.to(self.group.device) for k, v in self.average.items()}
@@ -213,8 +214,11 @@ class Trainer:
                 f"{self._last_good()}"
             )
         random = self.group.gather(self._random.state())
-        if not self.group.main:
-            return
+        if self.group.main:
+            self._write(weights, random)
+        self.group.wait()  # or another process might look for the file before it is there
+
+    def _write(self, weights: dict[str, Tensor], random: list[dict[str, Any]]) -> None:
         state = {
             "step": self.step,
             "networks": weights,

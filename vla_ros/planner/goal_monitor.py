@@ -234,7 +234,12 @@ class GoalMonitor:
     def _done(self, now_ns: int) -> tuple[Outcome, str] | None:
         """Count only reported time: silence after a high progress proves nothing."""
         since, last = self._done_since_ns, self._worked_ns
-        if since is None or last is None or last - since < self._settings.done_for_s * NS_PER_S:
+        if (
+            self._refusal.pending
+            or since is None
+            or last is None
+            or last - since < self._settings.done_for_s * NS_PER_S
+        ):
             return None
         lasted_s = (last - since) / NS_PER_S
         message = (

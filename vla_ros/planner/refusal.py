@@ -51,6 +51,10 @@ class RefusalSignal:
     """Whether the grounding was low for long enough while the task began; given once, for good.
 
     One signal serves one task, or one step of several. Not thread-safe.
+
+    Attributes:
+        given: Whether what is named is taken not to be there.
+        pending: Whether that may be decided soon: a task is not done meanwhile.
     """
 
     def __init__(self, settings: RefusalSettings | None = None) -> None:
@@ -58,7 +62,7 @@ class RefusalSignal:
         self._settings = settings or RefusalSettings()
         self._begin_s: float | None = None
         self._since_s: float | None = None
-        self.given = False
+        self.given = self.pending = False
 
     def hear(self, grounding: float, now_s: float) -> bool:
         """Take the grounding of a chunk; return whether what is named is taken not to be there.
@@ -73,14 +77,14 @@ class RefusalSignal:
         settings = self._settings
         self._begin_s = now_s if self._begin_s is None else self._begin_s
         if not 0.0 <= grounding < settings.below:
-            self._since_s = None
+            self.interrupt()
             return False
         self._since_s = now_s if self._since_s is None else self._since_s
         in_time = now_s - self._begin_s <= settings.within_s + _ROUNDING_S
         lasted = now_s - self._since_s >= settings.after_s - _ROUNDING_S
-        self.given = in_time and lasted
+        self.given, self.pending = in_time and lasted, in_time and not lasted
         return self.given
 
     def interrupt(self) -> None:
         """End a low spell: what came next was not work on the task."""
-        self._since_s = None
+        self._since_s, self.pending = None, False

@@ -15,6 +15,7 @@ from vla_ros.planner.goal_monitor import (
     Verdict,
 )
 from vla_ros.planner.outcome import Outcome
+from vla_ros.planner.refusal import LATER_STEP
 
 
 class SteppedGoal:
@@ -101,7 +102,11 @@ class SteppedGoal:
 
     def _begin_step(self, now_ns: int) -> GoalMonitor:
         left_s = max(0.0, self._timeout_s - self._elapsed_s(now_ns))
-        return GoalMonitor(self.step, timeout_s=left_s, settings=self._settings, now_ns=now_ns)
+        settings = self._settings
+        if self._index > 0:
+            later = replace(LATER_STEP, below=settings.refusal.below)
+            settings = replace(settings, refusal=later)
+        return GoalMonitor(self.step, timeout_s=left_s, settings=settings, now_ns=now_ns)
 
     def _conclude(self, ending: Verdict, now_ns: int) -> Verdict:
         self._verdict = replace(

@@ -92,8 +92,8 @@ class PolicyConfig:
         head: How a chunk is decided, one of `vla_ros.policy.heads.HEADS`.
         flow_steps: Euler steps of the head `flow`.
         action_bins: Bins of each token of the head `tokens`.
-        pruned: How many hidden units are left, by the layer that makes them, of a policy from which
-            some were removed; None for any other.
+        pruned: How many hidden units are left, by the layer that makes them, if some were
+            removed; else None.
     """
 
     cameras: Mapping[str, CameraGeometry]

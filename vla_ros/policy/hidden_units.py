@@ -1,6 +1,6 @@
 """Hidden units: what one layer makes and only the next one reads, and networks with fewer of them.
 
-Removing a unit takes a row of the layer that makes it and a column of the layer that reads it: what
+Removing a unit takes a row of the layer that makes it and a column of the one that reads it: what
 is left are smaller layers of the same kind, and a smaller graph. That is structured pruning of
 filters (Li et al. 2017) and of the hidden layers of transformers. Widths that a residual path
 shares, and attention heads, stay.

@@ -181,7 +181,7 @@ class ImageEncoderConformance(_StackConformance):
     def read(self, encoder: nn.Module, values: Values, there: Tensor) -> Stream:
         """Return one token per cell."""
         assert isinstance(encoder, ImageEncoder)
-        return encoder.tokens(*values, there)
+        return encoder.tokens(values[0], there)
 
     @torch.no_grad()
     def test_the_map_has_its_cells(self, encoder: nn.Module) -> None:

@@ -51,7 +51,10 @@ def test_object_and_target_glow_in_their_colours_where_they_are_seen() -> None:
     drawn = draw_attention(GREY, heat((1.0, 1.0), ((8, 24), (20, 5)))).astype(int)
     assert drawn.shape == (256 + 4 * LINE_PX, 256, 3)
     dark = drawn[128, 200]
-    at_object, at_target = (drawn[8 * 8 + 4, 24 * 8 + 4] - dark, drawn[20 * 8 + 4, 5 * 8 + 4] - dark)
+    at_object, at_target = (
+        drawn[8 * 8 + 4, 24 * 8 + 4] - dark,
+        drawn[20 * 8 + 4, 5 * 8 + 4] - dark,
+    )
     assert at_object @ MAGENTA > at_object @ CYAN
     assert at_target @ CYAN > at_target @ MAGENTA
     assert at_object.max() > 100
@@ -60,8 +63,13 @@ def test_object_and_target_glow_in_their_colours_where_they_are_seen() -> None:
 
 
 def test_what_is_not_in_view_leaves_the_image_dark() -> None:
-    drawn = draw_attention(GREY, heat((0.02, 0.02), ((8, 24), (20, 5))))
-    assert drawn[:256].max() <= 70 + 0.02 * 255 + 1
+    drawn = draw_attention(GREY, heat((0.01, 0.01), ((8, 24), (20, 5))))
+    assert drawn[:256].max() <= 70 + 0.04 * 255 + 1
+
+
+def test_attention_to_everything_is_attention_to_nothing() -> None:
+    drawn = draw_attention(GREY, np.full((2, 32, 32), 1 / 1024, np.float32))
+    assert drawn[:256].max() <= 76
 
 
 def test_the_image_that_is_drawn_over_is_not_changed() -> None:
@@ -87,7 +95,7 @@ def test_a_ring_is_drawn_around_what_is_meant_and_only_a_dot_on_other_things() -
 
 def test_marks_tell_how_likely_each_thing_is_meant() -> None:
     first, second = marks_of(grounding())
-    assert first.pixel == (20, 30)
+    assert first.pixel == pytest.approx((20, 30))
     assert second.chances == pytest.approx((0.9, 0.01))
 
 

@@ -59,7 +59,7 @@ def test_two_sources_that_tell_the_same_share_it_only_in_shapley_values() -> Non
 
 def test_shapley_values_add_up_to_what_all_sources_do_together() -> None:
     rng = np.random.default_rng(0)
-    chunks = {}
+    chunks: dict[frozenset[str], FloatArray] = {}
 
     def infer(kept: frozenset[str]) -> FloatArray:
         return chunks.setdefault(kept, rng.normal(size=(3, 2)))

@@ -15,6 +15,7 @@ from PIL import Image
 
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import UserError
+from vla_ros.core.resources import resource_path
 from vla_ros.core.types import FloatArray, Observation
 from vla_ros.evaluation.deprivation import LOSABLE, open_policy
 from vla_ros.evaluation.disturbance import (
@@ -298,7 +299,7 @@ def test_the_shipped_patch_says_against_which_bundle_it_was_made() -> None:
     assert patch.shape == (24, 24, 3)
     made_against = patch_bundle(shipped.path())  # type: ignore[attr-defined]
     assert made_against is not None
-    assert len(made_against) == len(Bundle.open("models/tabletop-small").sha256)
+    assert len(made_against) == len(Bundle.open(resource_path("models/tabletop-small")).sha256)
 
 
 def test_results_with_another_patch_are_another_evaluations(png: Path) -> None:

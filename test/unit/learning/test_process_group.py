@@ -45,7 +45,8 @@ def together(
         (folder / name).mkdir()
         (folder / name / "sentences.npz").hardlink_to(sentences)
     command = [sys.executable, str(SCRIPT), str(folder), str(demonstrations), str(language_files)]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, env=environment, timeout=500)
     zero, one = (json.loads((folder / f"seen-{rank}.json").read_text()) for rank in (0, 1))
     statuses = json.loads((folder / "statuses.json").read_text())
     return Together(folder=folder, seen=(zero, one), statuses=statuses)
@@ -103,6 +104,11 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all_and_is_named(
 
 def test_processes_agree_on_what_is_true_in_any_of_them(together: Together) -> None:
     assert [seen["anybody"] for seen in together.seen] == [[True, False], [True, False]]
+
+
+def test_processes_that_see_other_files_are_told_so(together: Together) -> None:
+    said = "the step is 0 in process 0, 1 in process 1; all processes must see the same files"
+    assert all(seen["disagreed"].startswith(said) for seen in together.seen)
 
 
 def test_a_process_that_fails_ends_the_others_and_gives_the_exit_status(

@@ -57,7 +57,7 @@ def test_importance_is_the_gradient_of_a_gate() -> None:
 
     def loss() -> torch.Tensor:
         hidden = torch.nn.functional.gelu(units.makes(given))
-        return units.reads(hidden * gate).square().mean()
+        return torch.as_tensor(units.reads(hidden * gate).square().mean())
 
     def losses() -> Terms:
         everything = sum(value.square().sum() for value in policy.parameters())
@@ -70,7 +70,7 @@ def test_importance_is_the_gradient_of_a_gate() -> None:
 
 def test_what_no_loss_depends_on_is_not_pruned_by_chance() -> None:
     policy = Policy(tabletop_small()).eval()
-    head = policy.head.body[0].weight
+    head = policy.get_parameter("head.body.0.weight")
 
     def losses() -> Terms:
         return {"nothing": (head.sum() * 0, 1.0)}

@@ -1,4 +1,4 @@
-"""A run is one file: what it cannot say is refused, and what it says is done again, bit for bit."""
+"""A run is one file: what it cannot say is refused; what it says is done again, bit for bit."""
 
 from __future__ import annotations
 

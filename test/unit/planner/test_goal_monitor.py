@@ -203,6 +203,16 @@ def test_a_grounding_that_falls_while_the_task_is_under_way_is_no_refusal(
     assert monitor.check(ns(6.0)) is None
 
 
+def test_what_is_not_there_is_never_a_success(monitor: GoalMonitor) -> None:
+    for tick in range(10, 30):
+        lag_s = 0.04 if tick == 10 else 0.12  # of the observation: it lasts less than the reports
+        monitor.observe(report(tick / 20, 1.0, grounding=0.1, chunk_age_s=lag_s))
+        monitor.check(ns(tick / 20))
+
+    assert monitor.verdict is not None
+    assert monitor.verdict.outcome is Outcome.NOT_FOUND
+
+
 def test_one_chunk_that_is_executed_for_long_is_one_opinion(monitor: GoalMonitor) -> None:
     for tick in range(10, 25):
         age_s = 0.05 + (tick - 10) / 20

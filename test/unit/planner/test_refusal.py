@@ -82,6 +82,25 @@ def test_what_is_no_work_on_the_task_breaks_a_spell() -> None:
     assert not hear(signal, 0.5, 0.9, 0.1)
 
 
+def test_a_decision_is_pending_while_a_low_spell_may_still_refuse() -> None:
+    signal = RefusalSignal()
+    pending = []
+    for tick, grounding in enumerate([0.9] * 2 + [0.1] * 9 + [0.9] + [0.1] * 11):
+        signal.hear(grounding, tick * STEP_S)
+        pending.append(signal.pending)
+
+    assert pending == [False] * 2 + [True] * 9 + [False] + [True] * 10 + [False]
+    assert signal.given
+
+
+def test_no_decision_is_pending_when_the_task_is_under_way() -> None:
+    signal = RefusalSignal()
+    hear(signal, 0.0, 1.95, 0.9)
+    hear(signal, 2.0, 2.2, 0.1)
+
+    assert not signal.pending
+
+
 def test_zero_never_refuses() -> None:
     assert not hear(RefusalSignal(RefusalSettings(below=0.0)), 0.0, 2.0, 0.0)
 

@@ -12,6 +12,7 @@ from vla_ros.planner import (
     GoalSlot,
     InstructionCheck,
     Outcome,
+    RefusalSettings,
     SteppedGoal,
     Verdict,
 )
@@ -114,7 +115,7 @@ def test_the_time_out_is_for_all_steps_together(goal: SteppedGoal) -> None:
 
 def test_a_step_that_fails_ends_the_goal_and_is_named(goal: SteppedGoal) -> None:
     work(goal, 0.5, 2.0, 0.95)
-    verdict = work(goal, 2.2, 3.0, 0.0, grounding=0.1)
+    verdict = work(goal, 2.2, 4.0, 1.0, grounding=0.1)
 
     assert verdict is not None
     assert verdict.outcome is Outcome.NOT_FOUND
@@ -131,13 +132,25 @@ def test_what_is_missing_in_the_first_step_ends_the_goal_before_the_second(
     assert goal.step == FIRST
 
 
-def test_each_step_may_be_refused_at_its_own_beginning(goal: SteppedGoal) -> None:
+def test_a_later_step_is_refused_at_its_own_beginning_when_the_arm_is_out_of_the_way(
+    goal: SteppedGoal,
+) -> None:
     work(goal, 0.5, 6.0, 0.4)
-    work(goal, 6.05, 8.0, 0.95)
-    verdict = work(goal, 8.2, 9.0, 0.0, grounding=0.1)
+    work(goal, 6.05, 6.6, 0.95)
+    assert work(goal, 6.8, 7.8, 0.0, grounding=0.1) is None
+    assert work(goal, 7.85, 8.2, 0.0, grounding=0.9) is None
+    verdict = work(goal, 8.25, 9.75, 0.0, grounding=0.1)
 
     assert verdict is not None
     assert verdict.outcome is Outcome.NOT_FOUND
+
+
+def test_a_planner_that_never_refuses_does_not_at_a_later_step_either() -> None:
+    settings = GoalSettings(timeout_s=20.0, refusal=RefusalSettings(below=0.0))
+    goal = SteppedGoal(TEXT, (FIRST, SECOND), timeout_s=20.0, settings=settings, now_ns=START_NS)
+    work(goal, 0.5, 1.5, 0.95)
+
+    assert work(goal, 1.7, 6.0, 0.0, grounding=0.0) is None
 
 
 def test_a_goal_that_is_ended_from_outside_says_where_it_was(goal: SteppedGoal) -> None:

@@ -126,9 +126,7 @@ def read_patch(path: Path) -> UInt8Array:
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGB"), np.uint8)
     except OSError as error:
-        raise UserError(
-            f"{path}: is no picture: {error}; `vla_ros patch` makes one"
-        ) from error
+        raise UserError(f"{path}: is no picture: {error}; `vla_ros patch` makes one") from error
 
 
 def patch_bundle(path: Path) -> str | None:

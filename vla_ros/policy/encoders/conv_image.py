@@ -38,7 +38,7 @@ class ConvImageEncoder(nn.Sequential, ImageEncoder):
         """Return the cells' features (B, C, 32, 32) of a stack (B, 7, H, W)."""
         if self._reduce > 1:
             stack = functional.avg_pool2d(stack, self._reduce)
-        cells: Tensor = super().forward(stack)
+        cells: Tensor = nn.Sequential.forward(self, stack)  # type: ignore[no-untyped-call]
         return cells
 
 

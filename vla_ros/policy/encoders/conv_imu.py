@@ -31,5 +31,6 @@ class ConvImuEncoder(nn.Sequential, ImuEncoder):
 
     def forward(self, window: Tensor, there: Tensor) -> Stream:  # type: ignore[override]
         """Return one token (B, 1, W) of a window (B, T, 6)."""
-        token: Tensor = super().forward(window.transpose(1, 2))
+        window = window.transpose(1, 2)
+        token: Tensor = nn.Sequential.forward(self, window)  # type: ignore[no-untyped-call]
         return Stream(token[:, None], there)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
 
 from vla_ros.core.errors import UserError
 
@@ -33,7 +32,7 @@ def import_pretrained(name: str) -> ModuleType:
         ) from error
 
 
-def read_config(source: str, setting: str, readable: Iterable[str]) -> dict[str, Any]:
+def read_config(source: str, setting: str, readable: Collection[str]) -> dict[str, Any]:
     """Return the content of a model's config.json.
 
     Args:
@@ -84,8 +83,8 @@ def _read_hub(source: str) -> dict[str, Any]:
     return dict(content)
 
 
-def load_model(source: str, model_class: str, setting: str) -> nn.Module:
-    """Return a pretrained model in float32, with every weight from its safetensors files.
+def load_model(source: str, model_class: str, setting: str) -> Any:
+    """Return a pretrained model, a torch module in float32, with the weights of its files.
 
     Raises:
         UserError: if weights are missing or have other shapes than config.json says.
@@ -112,8 +111,7 @@ def load_model(source: str, model_class: str, setting: str) -> nn.Module:
             f"{source}: {setting} reads a {model_class}, and its weights lack {len(missing)} of "
             f"that, such as {missing[0]}; get the model again"
         )
-    loaded: nn.Module = model.eval()
-    return loaded
+    return model.eval()
 
 
 @contextmanager
