@@ -38,7 +38,7 @@ from vla_ros.evaluation.deletion import (
     region_patches,
 )
 from vla_ros.evaluation.deprivation import open_policy
-from vla_ros.evaluation.plan import EvaluationPlan, first_seed
+from vla_ros.evaluation.plan import SUITES, EvaluationPlan, first_seed
 from vla_ros.sim.environment import Environment
 
 COMMAND = "bench/explanation.py"
@@ -58,7 +58,7 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, default=resource_path("models/tabletop-small"))
     parser.add_argument("--scenes", type=int, default=200, help="how many, one answer in each")
     parser.add_argument("--seed", type=int, default=0, help="first; added to 1,000,000,000")
-    parser.add_argument("--suite", default="core", help="core, or one of the reasoning suites")
+    parser.add_argument("--suite", default="core", choices=SUITES, help="which tasks")
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--check", action="store_true", help="exit 1 if a must falls short")
     options = parser.parse_args()

@@ -45,7 +45,7 @@ def explain(
         str,
         typer.Option(
             help="leave_one_out: what changes without each source. shapley: the same in all "
-            "combinations, ten times slower, fair to sources that tell the same."
+            "combinations, some three times slower, fair to sources that tell the same."
         ),
     ] = "leave_one_out",
     limit: Annotated[float, typer.Option(help="Longest duration of each step [s].")] = LIMIT_S,

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from vla_ros.cli.language_files import language_directory
-from vla_ros.cli.training_progress import train_here, train_in_group
+from vla_ros.cli.training_progress import INTERRUPTED, train_here, train_in_group
+from vla_ros.core.errors import UserError
 from vla_ros.learning.process_group import require_devices, started_processes
-from vla_ros.learning.process_launch import run_processes
+from vla_ros.learning.process_launch import KILLED, run_processes
 from vla_ros.learning.run_config import RunChoices
 from vla_ros.learning.training_config import TrainingConfig
 from vla_ros.policy.configuration import PolicyConfig
@@ -165,6 +166,11 @@ def train(
     if started is None and count > 1:
         require_devices(count, run.training.device)
         status = run_processes(count, train_in_group, run)
+        if status > INTERRUPTED:
+            raise UserError(
+                f"a process was killed (signal {status - KILLED}); each of the {count} holds all "
+                "demonstrations: is there enough memory?"
+            )
     else:
         status = train_here(run) if started is None else train_in_group(run)
     raise typer.Exit(status)

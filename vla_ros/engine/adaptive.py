@@ -52,17 +52,17 @@ class AdaptiveSettings:
         joint_error_rad: How far a joint may be from where the chunk has it [rad] ([m]).
     """
 
-    max_age_s: float = 0.1
+    max_age_s: float = 0.2
     min_remaining_s: float = 0.25
-    agreement_rad: float = 0.05
+    agreement_rad: float = 0.08
     first: int = 5
     cells: int = 16
     level: float = 12.0
     changed: float = 0.02
-    changed_per_rad: float = 1.0
+    changed_per_rad: float = 1.5
     on_hand: tuple[str, ...] = ("wrist",)
-    changed_per_rad_on_hand: float = 2.5
-    joint_error_rad: float = 0.08
+    changed_per_rad_on_hand: float = 3.0
+    joint_error_rad: float = 0.1
 
     def __post_init__(self) -> None:
         """Check the ranges.

@@ -3,7 +3,7 @@
 Attribution by occlusion (Zeiler and Fergus 2014): take a source away, infer again, see how far
 the chunk moves. Where two sources tell the same, as two cameras that see one thing, taking either
 away changes little; Shapley values (Lundberg and Lee 2017) take them away in every combination
-and divide what is lost between them. Both infer on demand, never while the robot is controlled.
+and divide what is lost between them. Both are for people who ask, after the chunk was sent.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ SENSES = {
 #: Everything that is taken away. `memory` is where object and target stood when the instruction
 #: came, `language` what the instruction means: they are replaced, as the network masks neither.
 SOURCES = (*SENSES, "memory", "language")
+#: What Shapley values divide a change between.
+COMBINED = (*SENSES, "memory")
 
 #: The chunk (H, n) that is inferred when only some sources are there.
 Infer = Callable[[frozenset[str]], FloatArray]
@@ -65,23 +67,26 @@ def leave_one_out(infer: Infer) -> Contributions:
 
 
 def shapley(infer: Infer) -> Contributions:
-    """Take the sources away in all combinations.
+    """Take senses and memory away in all combinations, language by itself.
 
-    The values of all sources add up to how far the chunk is from the one without any.
+    The values of senses and memory add up to how far the chunk is from the one without any of
+    them. Language stays out of the combinations: whoever is told something else and sees well
+    does something else well, and every sense would count as holding the chunk back.
     """
-    whole = infer(frozenset(SOURCES))
-    n = len(SOURCES)
+    everything = frozenset(SOURCES)
+    whole, n = infer(everything), len(COMBINED)
     lost = {
-        frozenset(kept): _apart(whole, infer(frozenset(kept)))
+        frozenset(gone): _apart(whole, infer(everything - set(gone)))
         for size in range(n + 1)
-        for kept in combinations(SOURCES, size)
+        for gone in combinations(COMBINED, size)
     }
-    values = dict.fromkeys(SOURCES, 0.0)
-    for kept, without in lost.items():
-        weight = math.factorial(len(kept)) * math.factorial(max(0, n - len(kept) - 1))
-        for name in set(SOURCES) - kept:
-            values[name] += weight / math.factorial(n) * (without - lost[kept | {name}])
-    return Contributions(change_rad=values)
+    values = dict.fromkeys(COMBINED, 0.0)
+    for gone, without in lost.items():
+        for name in gone:  # what is lost with it gone, less what was lost before that
+            weight = math.factorial(len(gone) - 1) * math.factorial(n - len(gone))
+            values[name] += weight / math.factorial(n) * (without - lost[gone - {name}])
+    language = _apart(whole, infer(everything - {"language"}))
+    return Contributions(change_rad=values | {"language": language})
 
 
 METHODS: dict[str, Callable[[Infer], Contributions]] = {
@@ -101,8 +106,8 @@ def measure_contributions(
     Args:
         policy: What it infers next does not change.
         others: Other instructions that make sense in front of the robot.
-        method: One of `METHODS`; `leave_one_out` infers 6 + len(others) times, `shapley`
-            32 * (1 + len(others)) times.
+        method: One of `METHODS`; `leave_one_out` infers 6 times, `shapley` 33 times, and both
+            once for each of the others.
 
     Raises:
         UserError: if there is no such method, or no other instruction.
@@ -110,6 +115,8 @@ def measure_contributions(
     """
     if method not in METHODS:
         raise UserError(f"method {method!r} does not exist; choose {' or '.join(METHODS)}")
+    if not policy.inputs:
+        raise RuntimeError("nothing was inferred yet that could be explained")
     if not others:
         raise UserError("no other instructions to compare with; give one at least")
     return METHODS[method](_inference(policy, others))

@@ -18,6 +18,9 @@ from vla_ros.core.processes import FOLLOW_PARENT, follow_parent
 #: How long the others may go on after one has failed [s]: they notice, and the main one says why.
 GRACE_S = 10.0
 
+#: Exit status of a process that was killed, less the signal's number.
+KILLED = 128
+
 T = TypeVar("T")
 
 
@@ -43,13 +46,14 @@ def run_processes(count: int, work: Callable[[T], int], argument: T) -> int:
                 child.start()
         try:
             _wait_for(children)
+            failed = [child.exitcode for child in children if child.exitcode]
         finally:
             for child in children:
                 if child.is_alive():
                     child.kill()
                 child.join()
-    failed = [child.exitcode for child in children if child.exitcode]
-    return failed[0] if failed else 0
+    status = failed[0] if failed else 0
+    return status if status >= 0 else KILLED - status
 
 
 def _work(
@@ -72,11 +76,12 @@ def _wait_for(children: list[SpawnProcess]) -> None:
         ended = wait([child.sentinel for child in running], patience)
         if not ended:
             return
+        for child in running:
+            if child.sentinel in ended:
+                child.join()  # a sentinel may tell before there is an exit status
+                if child.exitcode:
+                    patience = GRACE_S
         running = [child for child in running if child.sentinel not in ended]
-        for child in children:
-            child.join(0)
-        if any(child.exitcode for child in children):
-            patience = GRACE_S
 
 
 @contextmanager

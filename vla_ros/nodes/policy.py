@@ -84,8 +84,7 @@ class PolicyNode(ManagedNode):
         self._instruction = InstructionInput(self._settings.instruction_timeout_s)
         self._considered, self._started = Wanted(), ""
         self._stopping = threading.Event()
-        self._fault = ""
-        self._inference_ms = 0.0
+        self._fault, self._inference_ms = "", 0.0
         self._streams = SensorStreams(self, self._contract, self._settings.sensor_reliability)
         self._commands = CommandMemory(self, self._contract, self._streams.now_ns)
         self._rate = RateMonitor(self._streams.frame_rate_hz)

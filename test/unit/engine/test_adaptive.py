@@ -28,8 +28,8 @@ from vla_ros.testing.swaying_policy import SwayingPolicy
 CONTRACT = load_contract("tabletop_sim")
 HOME = np.array(CONTRACT.home)
 FRAME_NS = 50_000_000
-#: No inference but the first is made for its own sake.
-SETTINGS = AdaptiveSettings(first=1)
+#: No inference but the first two, which have to agree, is made for its own sake.
+SETTINGS = AdaptiveSettings(first=2, max_age_s=0.15, changed=0.02, changed_per_rad=1.5)
 
 
 class Counting(SwayingPolicy):
@@ -51,8 +51,15 @@ def inner() -> Counting:
 
 @pytest.fixture
 def policy(inner: Counting) -> AdaptivePolicy:
-    made = AdaptivePolicy(inner, SETTINGS)
+    return begun(inner, SETTINGS)
+
+
+def begun(inner: Policy, settings: AdaptiveSettings) -> AdaptivePolicy:
+    """A policy that has just inferred the second time, at step 0, as was to be expected."""
+    made = AdaptivePolicy(inner, settings)
     made.start("wave")
+    for step in (-1, 0):
+        made.infer(seen(step, swayed(step)))
     return made
 
 
@@ -62,9 +69,9 @@ def seen(step: int = 0, state: FloatArray = HOME) -> Observation:
 
 
 def swayed(step: int) -> FloatArray:
-    """Where the swaying arm is, that many frames after it began at home."""
+    """Where the swaying arm is at a step; it began at home at step -1."""
     moved = HOME.copy()
-    moved[0] += 0.2 * np.sin(2 * np.pi * 0.2 * 0.05 * step)
+    moved[0] += 0.2 * np.sin(2 * np.pi * 0.2 * 0.05 * (step + 1))
     return moved
 
 
@@ -80,16 +87,16 @@ class TestConformance(PolicyConformance):
 def test_a_chunk_goes_on_where_it_is_and_never_begins_again(
     inner: Counting, policy: AdaptivePolicy
 ) -> None:
-    whole = policy.infer(seen(0))
     for step in (1, 2, 3):
         chunk = policy.infer(seen(step, swayed(step)))
         assert chunk.stamp_ns == seen(step).stamp_ns
-        assert chunk.end_ns == whole.end_ns
-        np.testing.assert_allclose(chunk.positions, whole.positions[step:])
-    assert inner.asked == 1
-    assert (policy.observations, policy.inferences) == (4, 1)
-    assert policy.saved == pytest.approx(0.75)
-    assert describe_saving(policy) == {"inferences": 1, "inferences_saved": 0.75}
+        assert chunk.end_ns == seen(12).stamp_ns
+        last = [swayed(row) for row in range(step + 1, 13)]
+        np.testing.assert_allclose(chunk.positions, last, atol=1e-6)
+    assert inner.asked == 2
+    assert (policy.observations, policy.inferences) == (5, 2)
+    assert policy.saved == pytest.approx(0.6)
+    assert describe_saving(policy) == {"inferences": 2, "inferences_saved": 0.6}
     assert describe_saving(inner) == {}
 
 
@@ -159,62 +166,98 @@ def test_what_the_chunk_did_not_foresee_is_inferred_anew(
     change: Callable[[Observation], Observation],
     reason: str,
 ) -> None:
-    policy.infer(seen(0))
-    changed = change(seen(1))
+    changed = change(seen(1, swayed(0)))
     chunk = policy.infer(changed)
-    assert inner.asked == 2
-    assert dict(policy.reasons) == {"first": 1, reason: 1}
+    assert inner.asked == 3
+    assert dict(policy.reasons) == {"first": 2, reason: 1}
     assert chunk.horizon == 12
     assert chunk.stamp_ns == changed.stamp_ns
 
 
-def test_a_chunk_is_used_for_so_long_however_still_everything_is(inner: Counting) -> None:
-    policy = AdaptivePolicy(inner, replace(SETTINGS, max_age_s=0.1))
-    policy.start("wave")
-    for step in range(7):
+class Undecided(Counting):
+    """Wants the third joint now here and now there, from the third row on."""
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self._by = by
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        chunk = super().infer(observation)
+        chunk.positions[2:, 2] += self._by * (self.asked % 2)
+        return chunk
+
+
+@pytest.mark.parametrize(("by", "asked"), [(0.07, 2), (0.09, 5)])
+def test_a_policy_that_changes_its_mind_is_asked_each_time(by: float, asked: int) -> None:
+    inner = Undecided(by)
+    policy = begun(inner, SETTINGS)
+    for step in (1, 2, 3):
         policy.infer(seen(step, swayed(step)))
-    assert inner.asked == 3, "at 0, 0.15 and 0.3 s"
-    assert dict(policy.reasons) == {"first": 1, "old": 2}
+    assert inner.asked == asked
+    assert policy.reasons["plan"] == asked - 2
+
+
+class Mindful(Counting):
+    """Remembers what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noticed: list[int] = []
+
+    def notice(self, observation: Observation) -> None:
+        self.noticed.append(observation.stamp_ns)
+
+
+def test_a_policy_with_a_memory_takes_note_of_what_it_is_not_asked_about() -> None:
+    inner = Mindful()
+    policy = begun(inner, SETTINGS)
+    for step in (1, 2, 3, 4):
+        policy.infer(seen(step, swayed(step)))
+    assert inner.noticed == [seen(step).stamp_ns for step in (1, 2, 3)]
+    assert inner.asked == 3
+
+
+def test_a_chunk_is_used_for_so_long_however_still_everything_is(inner: Counting) -> None:
+    policy = begun(inner, replace(SETTINGS, max_age_s=0.1))
+    for step in range(1, 7):
+        policy.infer(seen(step, swayed(step)))
+    assert inner.asked == 4, "at -0.05, 0, 0.15 and 0.3 s"
+    assert dict(policy.reasons) == {"first": 2, "old": 2}
 
 
 def test_a_chunk_is_replaced_before_it_runs_out(inner: Counting) -> None:
-    policy = AdaptivePolicy(inner, replace(SETTINGS, max_age_s=5.0, min_remaining_s=0.25))
-    policy.start("wave")
-    chunks = [policy.infer(seen(step, swayed(step))) for step in range(10)]
-    assert [chunk.horizon for chunk in chunks] == [12, 11, 10, 9, 8, 7, 6, 5, 12, 11]
+    policy = begun(inner, replace(SETTINGS, max_age_s=5.0, min_remaining_s=0.25))
+    chunks = [policy.infer(seen(step, swayed(step))) for step in range(1, 10)]
+    assert [chunk.horizon for chunk in chunks] == [11, 10, 9, 8, 7, 6, 5, 12, 11]
     assert policy.reasons["short"] == 1
 
 
 def test_the_more_the_arm_moves_the_more_may_change_by_that() -> None:
     moved = seen(3, swayed(3))
-    assert np.abs(moved.state - HOME).max() == pytest.approx(0.0376, abs=1e-3)
+    assert np.abs(moved.state - swayed(0)).max() == pytest.approx(0.037, abs=1e-3)
     changed = moved_thing(moved)  # 16 of 256 cells of the front image
-    for per_rad, inferences in ((1.5, 2), (2.0, 1)):
+    for per_rad, inferences in ((1.5, 3), (2.0, 2)):
         inner = Counting()
-        policy = AdaptivePolicy(inner, replace(SETTINGS, changed=0.0, changed_per_rad=per_rad))
-        policy.start("wave")
-        policy.infer(seen(0))
+        policy = begun(inner, replace(SETTINGS, changed=0.0, changed_per_rad=per_rad))
         policy.infer(changed)
         assert inner.asked == inferences
 
 
 def test_a_camera_on_the_hand_may_see_more_change() -> None:
     changed = moved_thing(seen(3, swayed(3)))
-    for on_hand, inferences in (((), 2), (("front", "wrist"), 1)):
+    for on_hand, inferences in (((), 3), (("front", "wrist"), 2)):
         inner = Counting()
-        policy = AdaptivePolicy(inner, replace(SETTINGS, changed=0.0, on_hand=on_hand))
-        policy.start("wave")
-        policy.infer(seen(0))
+        policy = begun(inner, replace(SETTINGS, changed=0.0, on_hand=on_hand))
         policy.infer(changed)
         assert inner.asked == inferences
 
 
 def test_every_new_instruction_begins_with_inferences(inner: Counting) -> None:
-    policy = AdaptivePolicy(inner, AdaptiveSettings(first=3))
+    policy = AdaptivePolicy(inner, replace(SETTINGS, first=3))
     for text in ("wave", "wave on"):
         policy.start(text)
         before = inner.asked
-        chunks = [policy.infer(seen(step, swayed(step))) for step in range(4)]
+        chunks = [policy.infer(seen(step, swayed(step))) for step in range(-1, 4)]
         assert inner.asked - before == 3
         assert {chunk.instruction for chunk in chunks} == {text}
 
@@ -228,21 +271,18 @@ def test_a_state_that_is_not_finite_reaches_the_policy_which_refuses_it(bad: flo
             return super().infer(observation)
 
     inner = Careful()
-    policy = AdaptivePolicy(inner, SETTINGS)
-    policy.start("wave")
-    policy.infer(seen(0))
+    policy = begun(inner, SETTINGS)
     state = swayed(1)
     state[2] = bad
     with pytest.raises(ObservationError, match=r"observation\.state"):
         policy.infer(seen(1, state))
     policy.infer(seen(2, swayed(2)))
-    assert inner.asked == 2, "after a refusal no older chunk comes back"
+    assert inner.asked == 3, "after a refusal no older chunk comes back"
 
 
 def test_a_camera_that_the_policy_requires_is_missed_though_a_chunk_is_left(
     policy: AdaptivePolicy,
 ) -> None:
-    policy.infer(seen(0))
     with pytest.raises(ObservationError, match=r"observation\.images\.wrist"):
         policy.infer(without_wrist(seen(1, swayed(1))))
 
@@ -277,7 +317,7 @@ def test_settings_out_of_range_are_named(changes: dict[str, float], said: str) -
 
 def test_the_gate_executes_what_is_left_without_a_refusal_or_a_violation() -> None:
     inner = ScriptedPolicy(CONTRACT, lambda t: HOME + 0.2 * np.sin(2 * t), duration_s=1.5)
-    policy, rig = AdaptivePolicy(inner, AdaptiveSettings(first=1, changed=1.0)), GateRig(CONTRACT)
+    policy, rig = AdaptivePolicy(inner, AdaptiveSettings(changed=1.0)), GateRig(CONTRACT)
     policy.start("wave")
     rig.tick()
     for tick in range(150):

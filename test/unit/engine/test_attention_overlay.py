@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from vla_ros.contract import load_contract
+from vla_ros.core.protocols import Attentive
 from vla_ros.core.types import Float32Array
 from vla_ros.engine.attention_overlay import (
     LINE_PX,
@@ -14,7 +19,11 @@ from vla_ros.engine.attention_overlay import (
     in_words,
     marks_of,
 )
+from vla_ros.engine.fitted_policy import FittedPolicy
 from vla_ros.engine.grounding import Grounding
+from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.testing.observations import make_observation
+from vla_ros.testing.scripted_policy import ScriptedPolicy
 
 GREY = np.full((128, 128, 3), 100, np.uint8)
 MAGENTA, CYAN = (np.array(colour) for colour in THINGS.values())
@@ -121,3 +130,40 @@ def test_the_score_is_written_below_the_image() -> None:
     )
     assert (plain != told).any()
     assert (other != told).any()
+
+
+CONTRACT = load_contract("tabletop_sim")
+DRAWN = (256 + 4 * LINE_PX, 256, 3)
+
+
+def test_a_policy_draws_what_it_looked_at_in_each_of_its_cameras(untrained_bundle: Path) -> None:
+    policy, observation = OnnxPolicy(untrained_bundle), make_observation(CONTRACT)
+    assert isinstance(policy, Attentive)
+    policy.start("lift the red cube")
+    assert policy.draw_attention(observation, "front") is None  # it has not looked yet
+    policy.infer(observation)
+    for camera in ("front", "wrist"):
+        drawn = policy.draw_attention(observation, camera)
+        assert drawn is not None
+        assert drawn.shape == DRAWN
+    assert policy.draw_attention(observation, "ceiling") is None
+    assert policy.draw_attention(replace(observation, images={}), "front") is None
+
+
+def test_on_a_robot_with_larger_images_the_part_that_the_policy_saw_is_drawn(
+    untrained_bundle: Path,
+) -> None:
+    inner, observation = OnnxPolicy(untrained_bundle), make_observation(CONTRACT)
+    large = np.kron(observation.images["front"], np.ones((4, 4, 1), np.uint8))
+    policy = FittedPolicy(inner, {"front": (128, 128)})
+    policy.start("lift the red cube")
+    seen = replace(observation, images={**observation.images, "front": large})
+    policy.infer(seen)
+    np.testing.assert_array_equal(
+        policy.draw_attention(seen, "front"), inner.draw_attention(observation, "front")
+    )
+
+
+def test_a_fitted_policy_that_cannot_draw_draws_nothing() -> None:
+    policy = FittedPolicy(ScriptedPolicy(CONTRACT, lambda _: np.zeros(6)), {})
+    assert policy.draw_attention(make_observation(CONTRACT), "front") is None

@@ -57,16 +57,19 @@ def test_two_sources_that_tell_the_same_share_it_only_in_shapley_values() -> Non
     assert found.change_rad["imu"] == pytest.approx(0.0)
 
 
-def test_shapley_values_add_up_to_what_all_sources_do_together() -> None:
+def test_shapley_values_add_up_to_what_senses_and_memory_do_together() -> None:
     rng = np.random.default_rng(0)
     chunks: dict[frozenset[str], FloatArray] = {}
 
     def infer(kept: frozenset[str]) -> FloatArray:
         return chunks.setdefault(kept, rng.normal(size=(3, 2)))
 
-    whole, nothing = infer(frozenset(SOURCES)), infer(frozenset())
-    values = shapley(infer).change_rad
-    assert sum(values.values()) == pytest.approx(float(np.abs(whole - nothing).mean()))
+    whole, blind, deaf = (
+        infer(frozenset(kept)) for kept in (SOURCES, ["language"], set(SOURCES) - {"language"})
+    )
+    values = dict(shapley(infer).change_rad)
+    assert values.pop("language") == pytest.approx(float(np.abs(whole - deaf).mean()))
+    assert sum(values.values()) == pytest.approx(float(np.abs(whole - blind).mean()))
 
 
 def test_where_nothing_matters_no_share_is_made_up() -> None:
@@ -107,6 +110,13 @@ def test_a_sense_that_is_missing_already_decides_nothing(policy: OnnxPolicy) -> 
     policy.start("lift the red cube")
     policy.infer(replace(make_observation(CONTRACT), imu=None))
     assert measure_contributions(policy, OTHERS).change_rad["imu"] == 0.0
+
+
+def test_before_the_first_inference_there_is_nothing_to_explain(untrained_bundle: Path) -> None:
+    fresh = open_policy(untrained_bundle)
+    assert isinstance(fresh, OnnxPolicy)
+    with pytest.raises(RuntimeError, match="nothing was inferred yet"):
+        measure_contributions(fresh, OTHERS)
 
 
 def test_what_cannot_be_measured_is_refused_with_what_can(policy: OnnxPolicy) -> None:

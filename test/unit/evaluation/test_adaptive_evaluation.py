@@ -6,18 +6,22 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vla_ros.cli.app import main
+from vla_ros.contract import load_contract
 from vla_ros.engine.adaptive import AdaptivePolicy
+from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.evaluation.deprivation import DeprivedPolicy, adaptive_of, open_policy
 from vla_ros.evaluation.episode import EpisodeResult
 from vla_ros.evaluation.episode_log import EpisodeLog
 from vla_ros.evaluation.plan import EvaluationPlan
 from vla_ros.evaluation.report import Report
 from vla_ros.evaluation.suite import evaluate
+from vla_ros.testing.observations import make_observation
 
-PLAN = EvaluationPlan(episodes=2, limit_s=0.8, adaptive=True)
+PLAN = EvaluationPlan(episodes=2, limit_s=0.4, adaptive=True)  # before it is refused
 
 
 def test_an_adaptive_policy_sees_no_sensor_that_was_lost(untrained_bundle: Path) -> None:
@@ -31,12 +35,32 @@ def test_an_adaptive_policy_sees_no_sensor_that_was_lost(untrained_bundle: Path)
     assert adaptive_of(open_policy(untrained_bundle, ("imu",))) is None
 
 
+def test_a_bundle_tells_velocities_from_what_it_took_note_of(untrained_bundle: Path) -> None:
+    contract = load_contract("tabletop_sim")
+    home = np.array(contract.home)
+    seen = [
+        make_observation(contract, stamp_ns=(20 + step) * 50_000_000, state=home + 0.03 * step)
+        for step in range(4)
+    ]
+    asked, told, neither = (OnnxPolicy(untrained_bundle, contract) for _ in range(3))
+    for policy in (asked, told, neither):
+        policy.start("pick up the red cube")
+        policy.infer(seen[0])
+    for observation in seen[1:3]:
+        asked.infer(observation)
+        told.notice(observation)
+    chunks = [policy.infer(seen[3]).positions for policy in (asked, told, neither)]
+    np.testing.assert_allclose(chunks[1], chunks[0], atol=1e-6)
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(chunks[2], chunks[0], atol=1e-6)
+
+
 def test_inferences_are_counted_by_episode_in_whatever_process(untrained_bundle: Path) -> None:
     alone = evaluate(untrained_bundle, PLAN, workers=1)
     assert alone == evaluate(untrained_bundle, PLAN, workers=2)
     for result in alone.results:
-        assert result.observations == 16, "one every 50 ms"
-        assert 5 <= result.inferences <= 16
+        assert result.observations == 8, "one every 50 ms"
+        assert 2 <= result.inferences <= 8
     always = evaluate(untrained_bundle, replace(PLAN, adaptive=False), workers=1)
     assert {result.observations for result in always.results} == {0}
     assert "inferences_saved" not in always.to_dict()

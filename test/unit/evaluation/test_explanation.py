@@ -90,7 +90,7 @@ def test_the_command_writes_a_picture_a_film_and_data(
     assert f'told: "{told}"' in said
     assert "share of what decides" in said
     picture = np.asarray(Image.open(output / "explanation.png").convert("RGB"))
-    assert picture.shape == (820, 900, 3)
+    assert picture.shape == (940, 1120, 3)
     assert picture.std() > 10
     assert (output / "attention.mp4").stat().st_size > 1000
     data = json.loads((output / "explanation.json").read_text())
