@@ -2,7 +2,7 @@
 
     python3 tools/setup_env.py                            what nodes, simulator and demo need
     python3 tools/setup_env.py train pretrained test      and what training and the tests need
-    python3 tools/setup_env.py train points               and what makes points of depth
+    python3 tools/setup_env.py points                     and what makes points of depth
 
 A second call does nothing. Where ROS 2 is sourced, that is used, and no ROS 2 wheel is
 installed. Standard library only.

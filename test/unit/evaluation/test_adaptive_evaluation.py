@@ -88,6 +88,8 @@ def test_a_report_says_which_share_was_saved() -> None:
     found = report.to_dict()
     assert (found["observations"], found["inferences"]) == (40, 20)
     assert found["inferences_saved"] == pytest.approx(0.5)
+    always = replace(report, plan=replace(PLAN, adaptive=False)).to_dict()
+    assert "inferences_saved" not in always
 
 
 def test_episodes_played_with_every_inference_do_not_count_as_adaptive(tmp_path: Path) -> None:
