@@ -48,10 +48,10 @@ class SlotClassifier(nn.Module):
         free = questions.shape[1] - 2
         for index, head in enumerate(self.told.values()):
             said = told[:, index] >= 0
-            if bool(said.any()):
-                logits = head(questions[said, 2 + index % free])
-                losses.append(functional.cross_entropy(logits, told[said, index]))
-        return torch.stack(losses).sum() if losses else questions.sum() * 0.0
+            logits = head(questions[said, 2 + index % free])
+            loss = functional.cross_entropy(logits, told[said, index], reduction="sum")
+            losses.append(loss / said.sum().clamp(min=1))
+        return torch.stack(losses).sum()
 
     def loss(self, slots: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and the share of sentences read without any error."""

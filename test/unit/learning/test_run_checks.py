@@ -56,9 +56,7 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(
         gradient.fill_(math.inf)
 
     monkeypatch.setattr(trainer.group, "backward", overflow)
-    with pytest.raises(
-        NonFiniteLoss, match=r"step 1: the gradient of this batch is not finite"
-    ):
+    with pytest.raises(NonFiniteLoss, match=r"step 1: the gradient of this batch is not finite"):
         next(losses)
     assert all(value.equal(before[key]) for key, value in trainer.networks.named_parameters())
     assert read_checkpoint(trainer.checkpoint_path)["step"] == 1
