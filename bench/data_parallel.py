@@ -4,7 +4,7 @@ python bench/data_parallel.py [--steps 400] [--processes 2] [--json PATH] [--che
 
 Trains the hand on bare states that it collects itself, three times: with one process; with several
 processes that share the batch; and, for the noise, with one process and another seed. On 2 cores
-that nobody else uses it takes about 5 minutes. --data trains on a folder of shards instead.
+that nobody else uses it takes a few minutes. --data trains on a folder of shards instead.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ def main() -> int:
             sentences=2000,
             checkpoint_every=arguments.steps,
             device="cpu",
+            threads=1,
         )
         curves = {way.name: _train(way, config, folder) for way in ways}
     results = compare([curves[way.name] for way in ways])
@@ -136,21 +137,14 @@ def _collect(folder: Path) -> Path:
 
 
 def _train(way: Way, config: TrainingConfig, folder: Path) -> Curve:
-    """Train in one way, with as many threads in all; return the losses of every step."""
+    """Train in one way; return the losses of every step."""
     print(f"training: {way.name}", file=sys.stderr)
     output = folder / way.name.replace(" ", "-")
     output.mkdir()
     sentences = folder / "sentences.npz"
     if sentences.exists():
         (output / sentences.name).hardlink_to(sentences)
-    cores = len(os.sched_getaffinity(0))
-    run = replace(
-        config,
-        output=output,
-        seed=way.seed,
-        processes=way.processes,
-        threads=max(1, cores // way.processes),
-    )
+    run = replace(config, output=output, seed=way.seed, processes=way.processes)
     status = work(run) if way.processes == 1 else run_processes(way.processes, work, run)
     if status:
         sys.exit(f"training with {way.name} failed: {status}")

@@ -121,7 +121,7 @@ def test_a_part_of_a_part_can_adapt_alone() -> None:
     [
         (
             ("fusoin",),
-            r"has no part 'fusoin'; it has .*fusion, .*grounder.*such as grounder\.read",
+            r"has no part 'fusoin'; it has .*fusion, .*such as grounder\.read",
         ),
         (("kinematics",), "kinematics have no linear layers to adapt"),
     ],

@@ -200,7 +200,7 @@ def test_what_is_written_is_read_back_whatever_was_chosen(tmp_path: Path) -> Non
         output=tmp_path,
         language=LANGUAGE,
         learning_rate=3e-5,
-        start=tmp_path,
+        start=resource_path("models/tabletop-small"),
         freeze=("language",),
         threads=1,
     )

@@ -93,7 +93,7 @@ def test_a_broken_description_is_named(copy: Path, text: str) -> None:
 
 def test_a_bundle_of_another_format_is_refused(copy: Path) -> None:
     edit(copy, format=99)
-    with pytest.raises(BundleError, match="has format 99, this version reads 1"):
+    with pytest.raises(BundleError, match="has format 99, this version reads 2"):
         Bundle.open(copy)
 
 
