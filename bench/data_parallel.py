@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=400, help="of each run")
     parser.add_argument("--processes", type=int, default=2, help="that share a batch")
     parser.add_argument("--data", type=Path, help="folder of shards; collected if not given")
-    parser.add_argument("--episodes", type=int, default=48, help="per step, in all")
+    parser.add_argument("--episodes", type=int, default=16, help="per step, in all")
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--check", action="store_true", help="exit 1 if a must falls short")
     arguments = parser.parse_args()

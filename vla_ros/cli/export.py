@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from vla_ros.cli.language_files import language_directory
-from vla_ros.contract import load_contract
+from vla_ros.contract import RobotContract, load_contract
 from vla_ros.core.errors import UserError
 from vla_ros.learning.checkpoints import (
     policy_from_checkpoint,
@@ -51,7 +51,7 @@ def export(
         policy_from_checkpoint(checkpoint),
         output,
         name=name or output.resolve().name,
-        contract=load_contract("tabletop_sim").to_dict(),
+        contract=_contract(checkpoint).to_dict(),
         training=describe_training(checkpoint),
         language=source,
     )
@@ -64,6 +64,11 @@ def export(
     console.print(f"Measure it: vla_ros eval --policy {output}")
 
 
+def _contract(checkpoint: Path) -> RobotContract:
+    """Return the contract that a checkpoint was trained under; early ones do not tell."""
+    return load_contract(settings_of(read_checkpoint(checkpoint)).get("contract", "tabletop_sim"))
+
+
 def describe_training(checkpoint: Path) -> dict[str, Any]:
     """Return how a checkpoint came about; folders by their name, since paths mean nothing here.
 
@@ -72,7 +77,7 @@ def describe_training(checkpoint: Path) -> dict[str, Any]:
     """
     state = read_checkpoint(checkpoint)
     settings = settings_of(state)
-    for key in ("output", "language", LANGUAGE, TOKENIZER):
+    for key in ("output", "language", "contract", "device", "threads", LANGUAGE, TOKENIZER):
         settings.pop(key, None)
     for key in ("data", "eyes_only"):
         settings[key] = [Path(folder).name for folder in settings.get(key, ())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -12,7 +13,15 @@ from vla_ros.core.resources import resource_path
 from vla_ros.learning.checkpoints import read_checkpoint
 from vla_ros.learning.encoder_choice import EncoderChoice
 from vla_ros.learning.recipes import tabletop_small, with_fusion
-from vla_ros.learning.run_config import ENCODERS, RunChoices, RunConfig, find_run_file, write_run
+from vla_ros.learning.run_config import (
+    DERIVED,
+    ENCODERS,
+    SECTIONS,
+    RunChoices,
+    RunConfig,
+    find_run_file,
+    write_run,
+)
 from vla_ros.learning.training import Trainer
 from vla_ros.learning.training_config import TrainingConfig
 from vla_ros.policy.fusion import FUSIONS
@@ -207,6 +216,14 @@ def test_what_is_written_is_read_back_whatever_was_chosen(tmp_path: Path) -> Non
     run = RunConfig(policy=policy, training=training)
     file = write_run(run, tmp_path)
     assert RunChoices.read(file).run(shipped_language) == run
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_reference_names_every_key(section: str) -> None:
+    text = (resource_path("config").parent / "docs" / "reference" / "config.md").read_text()
+    named = set(re.findall(r"`(?:policy\.|training\.)?(\w+)`", text))
+    keys = {of.name for of in fields(SECTIONS[section])} - set(DERIVED)
+    assert keys <= named, f"not in docs/reference/config.md: {keys - named}"
 
 
 def test_every_choice_of_an_encoder_has_a_key() -> None:
