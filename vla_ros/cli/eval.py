@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from vla_ros.cli.episode_bar import episode_bar
 from vla_ros.cli.measurement import conclude
 from vla_ros.cli.reasoning import REASONING, evaluate_reasoning, is_reasoning
 from vla_ros.cli.robustness import describe_patch, evaluate_robustness
@@ -21,11 +19,9 @@ from vla_ros.core.resources import resource_path
 from vla_ros.evaluation.bundle_facts import bundle_facts
 from vla_ros.evaluation.deprivation import LOSABLE
 from vla_ros.evaluation.disturbance import DISTURBANCES
-from vla_ros.evaluation.episode import EpisodeResult
 from vla_ros.evaluation.plan import EvaluationPlan, first_seed
 from vla_ros.evaluation.report import Report
 from vla_ros.evaluation.robustness import compare
-from vla_ros.evaluation.suite import OnEpisode
 from vla_ros.evaluation.suite import evaluate as play
 from vla_ros.sim.reasoning import REASONING_SUITES
 
@@ -240,13 +236,10 @@ def _through_ros(
     from vla_ros.cli.through_ros import evaluate_through_ros  # only this imports rclpy
 
     direct = _directly("direct", bundle, plan, workers, None)
-    report: Report = _with_bar(
-        "through ROS",
-        plan.episodes,
-        lambda on: evaluate_through_ros(
-            bundle=bundle, plan=plan, on_episode=on, log=_log_beside(json)
-        ),
-    )
+    with episode_bar(plan.episodes) as watch:
+        report = evaluate_through_ros(
+            bundle=bundle, plan=plan, on_episode=watch("through ROS"), log=_log_beside(json)
+        )
     results = report.to_dict()
     results["direct_success"] = direct.success
     results["direct_per_skill"] = direct.per_skill()
@@ -257,44 +250,13 @@ def _through_ros(
 def _directly(
     what: str, bundle: Path, plan: EvaluationPlan, workers: int, json: Path | None
 ) -> Report:
-    log = _log_beside(json)
-    return _with_bar(
-        what,
-        plan.episodes,
-        lambda on: play(bundle, plan, workers=workers, on_episode=on, log=log),
-    )
+    with episode_bar(plan.episodes) as watch:
+        return play(bundle, plan, workers=workers, on_episode=watch(what), log=_log_beside(json))
 
 
 def _log_beside(json: Path | None) -> Path | None:
     """Where finished episodes are kept until the evaluation is whole."""
     return None if json is None else json.with_name(json.name + ".episodes")
-
-
-def _with_bar(what: str, episodes: int, work: Callable[[OnEpisode], Report]) -> Report:
-    """Run `work` with a progress bar that shows the successes so far."""
-    with _bar(what, episodes) as on_episode:
-        return work(on_episode)
-
-
-@contextmanager
-def _bar(what: str, episodes: int) -> Iterator[OnEpisode]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[good]} succeeded"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=episodes, good=0)
-        good = 0
-
-        def on_episode(result: EpisodeResult) -> None:
-            nonlocal good
-            good += result.success
-            progress.update(task, advance=1, good=good)
-
-        yield on_episode
 
 
 def _print_failures(report: Report) -> None:

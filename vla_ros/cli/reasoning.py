@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from vla_ros.cli.episode_bar import episode_bar
 from vla_ros.cli.measurement import conclude
 from vla_ros.evaluation.bundle_facts import bundle_facts
-from vla_ros.evaluation.episode import EpisodeResult
 from vla_ros.evaluation.plan import EvaluationPlan
 from vla_ros.evaluation.reasoning import ABSENT, measure_reasoning, summarize
-from vla_ros.evaluation.suite import OnEpisode
 from vla_ros.sim.reasoning import REASONING_SUITES
 
 REASONING = "reasoning"
@@ -41,23 +38,8 @@ def evaluate_reasoning(
     """Play one suite, or all of them; print the table; return the exit status."""
     suites = REASONING_SUITES if suite == REASONING else (suite,)
     rounds = len(suites) * (2 if blind else 1)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
     log = None if json is None else json.with_name(f"{json.name}.episodes")
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(suite, total=rounds * plan.episodes)
-
-        def watch(name: str) -> OnEpisode:
-            def on_episode(result: EpisodeResult) -> None:
-                del result
-                progress.update(task, advance=1, description=name)
-
-            return on_episode
-
+    with episode_bar(rounds * plan.episodes) as watch:
         found = measure_reasoning(
             bundle, plan, suites, blind=blind, workers=workers, log=log, watch=watch
         )

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from vla_ros.cli.episode_bar import episode_bar
 from vla_ros.cli.measurement import conclude
 from vla_ros.core.resources import resource_path
 from vla_ros.evaluation.bundle_facts import bundle_facts
 from vla_ros.evaluation.disturbance import DISTURBANCES
 from vla_ros.evaluation.disturbance.patch import SHIPPED, patch_bundle
-from vla_ros.evaluation.episode import EpisodeResult
 from vla_ros.evaluation.plan import EvaluationPlan
 from vla_ros.evaluation.robustness import CLEAN, measure_robustness
-from vla_ros.evaluation.suite import OnEpisode
 
 COMMAND = "vla_ros eval --suite robustness"
 
@@ -37,7 +34,7 @@ def evaluate_robustness(
 ) -> int:
     """Play the plan clean and under each disturbance; print the table; return the exit status."""
     rows = 1 + len(plan.disturb or DISTURBANCES)
-    with _bar(rows * plan.episodes) as watch:
+    with episode_bar(rows * plan.episodes) as watch:
         found = measure_robustness(bundle, plan, workers=workers, log=log, watch=watch)
     results = found.to_dict() | bundle_facts(bundle)
     if "adversarial_patch" in found.disturbed:
@@ -78,30 +75,3 @@ def describe_patch(patch: Path | None, bundle_sha256: str) -> dict[str, Any]:
             "`vla_ros patch`, would do more harm"
         )
     return {"patch_bundle_sha256": made_against}
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[Callable[[str], OnEpisode]]:
-    """Show one bar for all rows, with the name of the one that is played."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[good]} succeeded"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=total, good=0)
-
-        def watch(name: str) -> OnEpisode:
-            good = 0
-            progress.update(task, description=name, good=0)
-
-            def on_episode(result: EpisodeResult) -> None:
-                nonlocal good
-                good += result.success
-                progress.update(task, advance=1, good=good)
-
-            return on_episode
-
-        yield watch

@@ -31,7 +31,8 @@ from vla_ros.learning.experts import Expert
 from vla_ros.learning.rollouts import Record, run_episode
 from vla_ros.policy.bundle import WEIGHTS, Bundle
 from vla_ros.policy.configuration import CAMERAS, MODALITIES, PolicyConfig
-from vla_ros.policy.model import Inputs, Policy, merge_points
+from vla_ros.policy.model import Inputs, Policy
+from vla_ros.policy.places import merge_points
 from vla_ros.policy.vision import KeypointEncoder
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.scenes import TEST_SEED, sample_scene

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from vla_ros.engine.clouds import cloud_maker
-from vla_ros.learning.batches import ImageBatch
+from vla_ros.learning.batch_types import ImageBatch
 from vla_ros.policy.configuration import PolicyConfig
 from vla_ros.policy.encoders import CloudBatch
 

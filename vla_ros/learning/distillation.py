@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vla_ros.core.errors import UserError
-from vla_ros.learning.batches import ImageBatch, StateBatch
+from vla_ros.learning.batch_types import ImageBatch, StateBatch
 from vla_ros.learning.checkpoints import policy_from_checkpoint, trained_language
 from vla_ros.learning.clouds import CloudReader
 from vla_ros.learning.grounding_losses import NEAR_PX
@@ -25,7 +25,8 @@ from vla_ros.learning.training_config import TrainingConfig
 from vla_ros.policy.configuration import CAMERAS, PolicyConfig
 from vla_ros.policy.grounding import SeenThings
 from vla_ros.policy.heads import Action
-from vla_ros.policy.model import Inputs, Points, Policy
+from vla_ros.policy.model import Inputs, Policy
+from vla_ros.policy.places import Points
 from vla_ros.policy.vision import Sighting
 
 #: Divides logits on both sides, so that what the teacher holds for second best counts too; losses

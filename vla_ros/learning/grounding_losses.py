@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vla_ros.learning.batches import AskedBatch, ImageBatch, TableBatch
+from vla_ros.learning.batch_types import AskedBatch, ImageBatch, TableBatch
 from vla_ros.learning.objectives import in_view, project
 from vla_ros.learning.questions import ANY
 from vla_ros.learning.training_config import Objectives
@@ -21,7 +21,10 @@ NEAR_PX = 6.0
 #: How far a thing's surface may stand before its centre [m].
 SLACK_M = 0.035
 #: Shares of the questions that come with demonstrations: novel words, and all others.
-NOVEL_SHOWN, KNOWN_SHOWN = 0.9, 0.15
+NOVEL_SHOWN, KNOWN_SHOWN = 0.9, 0.25
+#: Of known words that come with demonstrations, the share that is shown anything at all: what the
+#: words say is right then.
+MISLED = 0.5
 SCORE_WEIGHT = 0.3
 HALF_CM = 100.0  # half sizes are regressed in [cm]
 
@@ -157,7 +160,8 @@ def demonstrations(
 ) -> Shown:
     """Return what demonstrations acted on: things in other scenes that are called alike.
 
-    Most questions get none; novel words mostly get some.
+    Most questions get none; novel words mostly get some. Words that are known by themselves are
+    now and then shown things that are not what they say.
     """
     of = matched.thing
     colour = table.colour.gather(1, of.clamp(min=0)).masked_fill(of < 0, -1)
@@ -167,8 +171,11 @@ def demonstrations(
     scenes, per_scene = asked.answers.shape[:2]
     scene = torch.arange(scenes, device=of.device)
     own = scene.repeat_interleave(per_scene)[:, None] == scene.repeat_interleave(of.shape[1])
+    novel = asked.novel.flatten() > 0
+    misled = ~novel & (torch.rand(novel.shape, device=of.device) < MISLED)
+    fits |= misled[:, None] & (of.flatten() >= 0)
     fits &= ~own
-    chance = torch.where(asked.novel.flatten() > 0, NOVEL_SHOWN, KNOWN_SHOWN)
+    chance = torch.where(novel, NOVEL_SHOWN, KNOWN_SHOWN)
     given = torch.rand_like(chance) < chance
     order = torch.rand(fits.shape, device=of.device) * fits
     weight, index = order.topk(DEMONSTRATIONS, dim=1)

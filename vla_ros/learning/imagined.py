@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vla_ros.policy.model import Points, Policy
+from vla_ros.policy.model import Policy
+from vla_ros.policy.places import Points
 
 FRONT_BIAS_M = 0.005  # common to everything the front camera sees in one state
 FRONT_NOISE_M = 0.002

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vla_ros.learning.batches import DROPOUT, AskedBatch, Batcher, ImageBatch, StateBatch
+from vla_ros.learning.batch_types import AskedBatch, ImageBatch, StateBatch
+from vla_ros.learning.batches import DROPOUT, Batcher
 from vla_ros.learning.clouds import CloudReader
 from vla_ros.learning.distillation import (
     Lesson,
@@ -194,7 +195,8 @@ class Losses:
         policy, batcher = self._policy, self._batcher
         if not self._seen:
             aside = batcher.aside()  # a run that goes on looks again
-            self._seen = [SeenScenes.look(policy, aside, depth=depth) for depth in (True, False)]
+            cache = self._config.output / "seen.safetensors"
+            self._seen = SeenScenes.look_once(policy, aside, cache)
             if "grounder.read" in self._config.freeze:
                 self._read = read_questions(policy, batcher)
         chosen = batcher.draw_images(count)

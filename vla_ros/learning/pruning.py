@@ -26,7 +26,7 @@ from vla_ros.learning.dataset import Demonstrations
 from vla_ros.learning.losses import Losses, Terms
 from vla_ros.learning.objectives import SlotClassifier
 from vla_ros.learning.provenance import language_sha256, policy_sha256
-from vla_ros.learning.questions import QuestionBank
+from vla_ros.learning.question_bank import QuestionBank
 from vla_ros.learning.run_checks import require_data
 from vla_ros.learning.texts import TextBank
 from vla_ros.learning.training_config import TrainingConfig

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
-from vla_ros.learning.dataset import Demonstrations
-from vla_ros.learning.rollouts import KINDS, MAX_THINGS
-from vla_ros.learning.texts import PAIRS, UNTOLD, embed_once
+from vla_ros.learning.rollouts import KINDS
+from vla_ros.learning.texts import PAIRS, UNTOLD
 from vla_ros.sim.instructions import PhrasingBook
 from vla_ros.sim.noun_phrases import choose
 from vla_ros.sim.reference_phrases import phrase_of
@@ -33,8 +30,8 @@ SHARES = {
 }
 #: Parts of words that mean nothing; demonstrations tell what they stand for.
 SYLLABLES = tuple(a + b for a in "bdfgklmnprstvwz" for b in ("a", "e", "i", "o", "u", "ax", "ug"))
-#: Of the absent ones, how many name a container that is not there.
-NO_CONTAINER = 0.15
+#: Of the absent ones, how many lack the container, or the base of a stack, and not the object.
+NO_TARGET = 0.25
 #: A description that does not say: anything may fit, or only the scene itself tells.
 ANY, UNKNOWN = -1, -2
 
@@ -97,8 +94,8 @@ def _ask(rng: Generator, kind: str, things: Sequence[Thing]) -> Question | None:
     containers = [index for index, thing in enumerate(things) if not thing.movable]
     if kind == "novel":
         return _by_novel_word(rng, things, objects)
-    if kind == "absent" and rng.random() < NO_CONTAINER:
-        return _without_container(rng, things, objects, containers)
+    if kind == "absent" and rng.random() < NO_TARGET:
+        return _without_target(rng, things, objects, containers)
     if kind in ("pair", "absent"):
         return _by_pair(rng, kind, things, objects, containers)
     reference = draw_reference(rng, kind, things)
@@ -118,7 +115,7 @@ def _by_pair(
     bases = [i for i in objects if things[i].shape != "ball" and _pair(things[i]) != pair]
     skills = ["reach", "lift", "push", *(["place"] * 3 if containers else [])]
     if bases and pair[1] != "ball":
-        skills += ["stack"] * 2
+        skills += ["stack"] * 4
     skill = choose(rng, skills)
     target = {"place": containers, "stack": bases}.get(skill, [])
     index = choose(rng, target) if target else -1
@@ -169,23 +166,35 @@ def _by_novel_word(rng: Generator, things: Sequence[Thing], objects: list[int]) 
     )
 
 
-def _without_container(
+def _without_target(
     rng: Generator, things: Sequence[Thing], objects: list[int], containers: list[int]
 ) -> Question | None:
-    missing = [name for name in CONTAINERS if name not in {things[i].shape for i in containers}]
+    """Name a thing that is there, and somewhere to put it that is not."""
+    here = {_pair(things[index]) for index in objects}
     named = [index for index in objects if _pair(things[index]) in PAIRS]
+    skill = choose(rng, ["place", "stack"])
+    missing: list[str] | list[tuple[str, str]]
+    if skill == "place":
+        missing = [
+            name for name in CONTAINERS if name not in {things[i].shape for i in containers}
+        ]
+    else:
+        missing = [pair for pair in PAIRS if pair not in here and pair[1] != "ball"]
+        named = [index for index in named if things[index].shape != "ball"]
     if not (missing and named):
         return None
     index = choose(rng, named)
-    name = choose(rng, missing)
-    text = _sentence(rng, "place", _pair(things[index]), name, None)
+    goal = missing[int(rng.integers(len(missing)))]
+    pair = _pair(things[index])
     return Question(
-        text=text,
+        text=_sentence(rng, skill, pair, goal, None),
         kind="absent",
         answers=(index,),
         target=-1,
-        described=_described(_pair(things[index])),
-        target_described=(len(COLOURS), KINDS.index(name)),
+        described=_described(pair),
+        target_described=(
+            (len(COLOURS), KINDS.index(goal)) if isinstance(goal, str) else _described(goal)
+        ),
     )
 
 
@@ -239,82 +248,3 @@ def _described(pair: tuple[str, str]) -> tuple[int, int]:
 def _classes(thing: Thing) -> tuple[int, int]:
     colour = len(COLOURS) if thing.colour is None else COLOURS.index(thing.colour)
     return colour, KINDS.index(thing.shape)
-
-
-@dataclass(slots=True)
-class QuestionBank:
-    """Questions about N rendered states, Q about each; a question has a row in `features`.
-
-    Attributes:
-        features: Token features of the sentences (R, L, F) float16.
-        masks: (R, L).
-        rows: Of each question (N, Q); -1 where the sentence is too long to be read.
-        answers: (N, Q, MAX_THINGS), true for the things that are right.
-        target: (N, Q), -1 for none.
-        present: (N, Q).
-        described: Colour and kind of object and of target (N, Q, 2, 2).
-        novel: (N, Q), whether only demonstrations tell what is meant.
-        told: Classes of `TOLD` (N, Q, T).
-    """
-
-    features: NDArray[np.float16]
-    masks: NDArray[np.bool_]
-    rows: NDArray[np.int64]
-    answers: NDArray[np.bool_]
-    target: NDArray[np.int64]
-    present: NDArray[np.bool_]
-    described: NDArray[np.int64]
-    novel: NDArray[np.bool_]
-    told: NDArray[np.int64]
-
-    @staticmethod
-    def build(
-        data: Demonstrations, language: Path, per_state: int, cache: Path | None
-    ) -> QuestionBank:
-        """Ask `per_state` questions about every rendered state, and embed them once per cache."""
-        rng = np.random.default_rng((0, 41))
-        asked = [
-            [ask(rng, things) for _ in range(per_state)]
-            for things in (things_at(data, int(row)) for row in data.images["row"])
-        ]
-        flat = [question for about in asked for question in about]
-        features, masks, keep = embed_once(language, [q.text for q in flat], cache)
-        rows = np.full(len(flat), -1)
-        rows[keep] = np.arange(len(keep))
-        answers = np.zeros((len(flat), MAX_THINGS), bool)
-        for index, question in enumerate(flat):
-            answers[index, list(question.answers)] = True
-        shape = (len(asked), per_state)
-        return QuestionBank(
-            features=features,
-            masks=masks,
-            rows=rows.reshape(shape),
-            answers=answers.reshape(*shape, MAX_THINGS),
-            target=np.array([q.target for q in flat]).reshape(shape),
-            present=np.array([q.present for q in flat]).reshape(shape),
-            described=np.array([(q.described, q.target_described) for q in flat]).reshape(
-                *shape, 2, 2
-            ),
-            novel=np.array([q.kind == "novel" for q in flat]).reshape(shape),
-            told=np.array([q.told for q in flat]).reshape(*shape, len(TOLD)),
-        )
-
-
-def things_at(data: Demonstrations, row: int) -> tuple[Thing, ...]:
-    """Return what stands on the table in a state, as references are found among it."""
-    episode = int(data.states["episode"][row])
-    places = data.states["positions"][row]
-    things = []
-    for index, kind in enumerate(data.meta["kind"][episode]):
-        if kind < 0:
-            break
-        colour = int(data.meta["colour"][episode, index])
-        things.append(
-            Thing(
-                shape=KINDS[int(kind)],
-                colour=COLOURS[colour] if kind < len(SHAPES) else None,
-                half=float(data.meta["half"][episode, index]),
-                xy=(float(places[index, 0]), float(places[index, 1])),
-            )
-        )
-    return tuple(things)

@@ -27,7 +27,7 @@ from vla_ros.learning.normalization import set_statistics
 from vla_ros.learning.objectives import SlotClassifier
 from vla_ros.learning.process_group import ProcessGroup
 from vla_ros.learning.provenance import differences
-from vla_ros.learning.questions import QuestionBank
+from vla_ros.learning.question_bank import QuestionBank
 from vla_ros.learning.random_streams import RandomStreams, kept_states
 from vla_ros.learning.run_checks import require_data
 from vla_ros.learning.run_config import RunConfig, write_run

@@ -23,173 +23,21 @@ from vla_ros.policy.bundle import (
     Bundle,
     write_description,
 )
-from vla_ros.policy.configuration import CAMERAS, MODALITIES, PolicyConfig
-from vla_ros.policy.encoders import CloudBatch
-from vla_ros.policy.grounding import DEMONSTRATIONS, Shown
-from vla_ros.policy.language import SLOTS
-from vla_ros.policy.model import Inputs, Policy, merge_points
-from vla_ros.policy.regions import EMBEDDING
+from vla_ros.policy.deployed import (
+    GROUND_INPUT_NAMES,
+    GROUND_OUTPUT_NAMES,
+    INPUT_NAMES,
+    OUTPUT_NAMES,
+    Deployed,
+    DeployedGrounding,
+    example_ground_inputs,
+    example_inputs,
+    graph_inputs,
+)
+from vla_ros.policy.model import Policy
 
-#: Of the graph that acts.
-INPUT_NAMES = (
-    "rgb_front",
-    "depth_front",
-    "rgb_wrist",
-    "depth_wrist",
-    "imu",
-    "state",
-    "slots",
-    "queries",
-    "anchor",
-    "present",
-)
-#: Of the graph that acts, for a policy with the depth encoder `points`, behind the others.
-CLOUD_INPUT_NAMES = ("cloud", "cloud_mask")
-OUTPUT_NAMES = ("chunk", "progress", "points", "attention_front", "attention_wrist")
-#: Of the graph that says what an instruction means in a scene.
-GROUND_INPUT_NAMES = (
-    "rgb_front",
-    "depth_front",
-    "language",
-    "language_mask",
-    "present",
-    "shown",
-    "shown_mask",
-)
-GROUND_OUTPUT_NAMES = (
-    "slots",
-    "queries",
-    "score",
-    "match",
-    "pointers",
-    "regions",
-    "similarity",
-    "embedding",
-)
+#: How far an output of a graph may be from that of torch.
 TOLERANCE = 1e-3
-
-
-def graph_inputs(config: PolicyConfig) -> tuple[str, ...]:
-    """Return the inputs of the graph that acts."""
-    return INPUT_NAMES if config.cloud is None else INPUT_NAMES + CLOUD_INPUT_NAMES
-
-
-class Deployed(nn.Module):
-    """The policy with flat inputs and outputs, as the graph has them."""
-
-    def __init__(self, policy: Policy) -> None:
-        """Wrap a trained policy."""
-        super().__init__()
-        self.policy = policy
-
-    def forward(
-        self,
-        rgb_front: Tensor,
-        depth_front: Tensor,
-        rgb_wrist: Tensor,
-        depth_wrist: Tensor,
-        imu: Tensor,
-        state: Tensor,
-        slots: Tensor,
-        queries: Tensor,
-        anchor: Tensor,
-        present: Tensor,
-        *cloud: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """Return `OUTPUT_NAMES`."""
-        inputs = Inputs(
-            rgb=(rgb_front, rgb_wrist),
-            depth=(depth_front, depth_wrist),
-            imu=imu,
-            state=state,
-            slots=slots,
-            queries=queries,
-            anchor=anchor,
-            present=present,
-            cloud=CloudBatch(*cloud) if cloud else None,
-        )
-        action, points, sightings = self.policy(inputs)
-        heat = [
-            torch.softmax(sightings[camera].logits[:, :2], -1)[..., :-1].reshape(-1, 2, 32, 32)
-            for camera in CAMERAS
-        ]
-        return action.chunk, torch.sigmoid(action.progress), merge_points(points), *heat
-
-
-class DeployedGrounding(nn.Module):
-    """The grounding with flat inputs and outputs, as the graph has them."""
-
-    def __init__(self, policy: Policy) -> None:
-        """Wrap a trained policy."""
-        super().__init__()
-        self.policy = policy
-
-    def forward(
-        self,
-        rgb_front: Tensor,
-        depth_front: Tensor,
-        language: Tensor,
-        language_mask: Tensor,
-        present: Tensor,
-        shown: Tensor,
-        shown_mask: Tensor,
-    ) -> tuple[Tensor, ...]:
-        """Return `GROUND_OUTPUT_NAMES`."""
-        things = self.policy.scan(rgb_front, depth_front, present)
-        found = self.policy.ground(language, language_mask, things, Shown(shown, shown_mask))
-        answer = found.answer
-        regions = torch.cat([things.xyz, things.presence[..., None], things.pixel], -1)
-        return (
-            found.slots,
-            found.queries,
-            torch.sigmoid(answer.score),
-            torch.sigmoid(answer.match),
-            torch.softmax(answer.pointers, -1),
-            regions,
-            answer.similarity,
-            things.embedding,
-        )
-
-
-def example_inputs(config: PolicyConfig, seed: int = 0) -> tuple[Tensor, ...]:
-    """Return random inputs (batch of one) in the order of `graph_inputs`."""
-    draw = torch.Generator().manual_seed(seed)
-    images = []
-    for camera in CAMERAS:
-        size = config.cameras[camera]
-        shape = (1, size.height, size.width)
-        images.append(torch.randint(0, 256, (*shape, 3), generator=draw, dtype=torch.uint8))
-        images.append(0.2 + 0.5 * torch.rand(shape, generator=draw))
-    return (
-        *images,
-        torch.randn(1, config.imu_window, 6, generator=draw),
-        0.3 * torch.randn(1, 3 * config.n_joints, generator=draw),
-        torch.randn(1, len(SLOTS), config.width, generator=draw),
-        torch.randn(1, 2, config.width, generator=draw),
-        torch.rand(1, 2, 4, generator=draw) * 0.2,
-        torch.ones(1, len(MODALITIES)),
-        *_example_cloud(config, draw),
-    )
-
-
-def _example_cloud(config: PolicyConfig, draw: torch.Generator) -> tuple[Tensor, ...]:
-    if config.cloud is None:
-        return ()
-    count = config.cloud.count
-    return torch.rand(1, count, 6, generator=draw), (torch.arange(count)[None] < count / 2).float()
-
-
-def example_ground_inputs(config: PolicyConfig, seed: int = 0) -> tuple[Tensor, ...]:
-    """Return random inputs (batch of one) in the order of `GROUND_INPUT_NAMES`."""
-    draw = torch.Generator().manual_seed(seed)
-    tokens = config.language_tokens
-    mask = torch.zeros(1, tokens)
-    mask[:, :9] = 1.0
-    words = torch.randn(1, tokens, config.language_features, generator=draw) * mask[..., None]
-    images = example_inputs(config, seed)[:2]
-    shown = torch.randn(1, DEMONSTRATIONS, EMBEDDING, generator=draw)
-    there = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
-    return (*images, words, mask, torch.ones(1, len(MODALITIES)), shown, there)
 
 
 def save_pretrained(

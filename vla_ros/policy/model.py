@@ -24,6 +24,7 @@ from vla_ros.policy.heads import Action, find_head
 from vla_ros.policy.hidden_units import resize
 from vla_ros.policy.kinematics import ForwardKinematics
 from vla_ros.policy.language import SLOTS, LanguageSlots
+from vla_ros.policy.places import Points, describe_point
 from vla_ros.policy.regions import RegionProposer, Regions
 from vla_ros.policy.vision import KeypointEncoder, Sighting
 
@@ -33,13 +34,6 @@ SOUGHT = {"front": ("object", "target", "gripper"), "wrist": ("object", "target"
 
 #: Nothing farther than this from the mean of the training data is believed [standard deviations].
 STATE_LIMIT = 6.0
-
-
-class Points(NamedTuple):
-    """K points in the base frame: `xyz` (B, K, 3) [m] and `confidence` (B, K) in 0 to 1."""
-
-    xyz: Tensor
-    confidence: Tensor
 
 
 class Context(NamedTuple):
@@ -257,7 +251,9 @@ class Policy(nn.Module):
             names = ("object", "target") if source == "anchor" else SOUGHT[source]
             tokens = []
             for index, what in enumerate(names):
-                feature = _describe(seen.xyz[:, index], seen.confidence[:, index], tcp, rotation)
+                feature = describe_point(
+                    seen.xyz[:, index], seen.confidence[:, index], tcp, rotation
+                )
                 tokens.append(self.place_embed[f"{source}_{what}"](feature))
             there = always
             if source != "anchor":
@@ -286,33 +282,6 @@ class Policy(nn.Module):
         sightings = self.look(inputs)
         points = self.to_base(sightings, inputs)
         return self.act(inputs, inputs.slots, points), points, sightings
-
-
-def merge_points(points: dict[str, Points]) -> Tensor:
-    """Return object and target (B, 2, 4), xyz [m] and confidence, over all cameras.
-
-    Cameras that are equally sure are averaged; else the surer one counts.
-    """
-    xyz = torch.stack([seen.xyz[:, :2] for seen in points.values()])  # (C, B, 2, 3)
-    confidence = torch.stack([seen.confidence[:, :2] for seen in points.values()])
-    sure = confidence.clamp(min=1e-3) ** 8
-    weight = sure / sure.sum(0)
-    best = confidence.amax(0)
-    return torch.cat([(xyz * weight[..., None]).sum(0), best[..., None]], -1)
-
-
-def _describe(xyz: Tensor, confidence: Tensor, tcp: Tensor, rotation: Tensor) -> Tensor:
-    """Features (B, 16) of a point: from the base, from the tcp, in the hand's axes, finely near.
-
-    What is not seen has no position: everything is scaled by the confidence.
-    """
-    relative = xyz - tcp
-    in_hand = (relative[:, None] @ rotation).squeeze(1)
-    features = torch.cat(
-        [xyz * 5, relative * 5, in_hand * 5, torch.tanh(in_hand * 40), torch.tanh(relative * 40)],
-        -1,
-    )
-    return torch.cat([features * confidence[:, None], confidence[:, None]], -1)
 
 
 def _mlp(inputs: int, width: int) -> nn.Sequential:

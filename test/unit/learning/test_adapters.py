@@ -16,7 +16,7 @@ from vla_ros.learning.checkpoints import policy_from_checkpoint, read_checkpoint
 from vla_ros.learning.recipes import tabletop_small, with_fusion
 from vla_ros.learning.training import Trainer
 from vla_ros.learning.training_config import TrainingConfig
-from vla_ros.policy.export import (
+from vla_ros.policy.deployed import (
     Deployed,
     DeployedGrounding,
     example_ground_inputs,

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vla_ros.learning.batches import Batcher, ImageBatch, StateBatch, TextBatch, moved
+from vla_ros.learning.batch_types import ImageBatch, StateBatch, TextBatch, moved
+from vla_ros.learning.batches import Batcher
 from vla_ros.learning.precision import why_not_bfloat16
 from vla_ros.learning.recipes import tabletop_small
 from vla_ros.learning.training import Trainer

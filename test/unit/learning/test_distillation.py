@@ -22,7 +22,7 @@ from vla_ros.learning.distillation import (
 )
 from vla_ros.learning.losses import Losses
 from vla_ros.learning.objectives import SlotClassifier
-from vla_ros.learning.questions import QuestionBank
+from vla_ros.learning.question_bank import QuestionBank
 from vla_ros.learning.recipes import tabletop_small
 from vla_ros.learning.training import Trainer
 from vla_ros.learning.training_config import TrainingConfig

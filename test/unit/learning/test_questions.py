@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vla_ros.learning.batches import AskedBatch, TableBatch, TextBatch
+from vla_ros.learning.batch_types import AskedBatch, TableBatch, TextBatch
 from vla_ros.learning.dataset import Demonstrations
 from vla_ros.learning.grounding_losses import (
     Matched,
@@ -19,16 +19,8 @@ from vla_ros.learning.grounding_losses import (
 from vla_ros.learning.grounding_losses import (
     demonstrations as demonstrate,
 )
-from vla_ros.learning.questions import (
-    ANY,
-    SHARES,
-    TOLD,
-    UNKNOWN,
-    Question,
-    QuestionBank,
-    ask,
-    things_at,
-)
+from vla_ros.learning.question_bank import QuestionBank, things_at
+from vla_ros.learning.questions import ANY, SHARES, TOLD, UNKNOWN, Question, ask
 from vla_ros.learning.recipes import tabletop_small
 from vla_ros.learning.texts import UNTOLD
 from vla_ros.learning.training import Trainer

@@ -15,6 +15,7 @@ from torch import nn
 from vla_ros.core.errors import UserError
 from vla_ros.learning.recipes import tabletop_small
 from vla_ros.policy.configuration import CloudConfig, PolicyConfig
+from vla_ros.policy.deployed import Deployed, example_inputs
 from vla_ros.policy.encoders import (
     ConvImageEncoder,
     ConvImuEncoder,
@@ -31,7 +32,6 @@ from vla_ros.policy.encoders import (
 )
 from vla_ros.policy.encoders.pretrained_image import TUNINGS
 from vla_ros.policy.encoders.vision_models import describe_vision
-from vla_ros.policy.export import Deployed, example_inputs
 from vla_ros.policy.model import Policy
 from vla_ros.testing.encoder_conformance import (
     DepthMapConformance,

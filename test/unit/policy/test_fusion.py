@@ -8,7 +8,7 @@ import torch
 from vla_ros.core.errors import UserError
 from vla_ros.learning.recipes import tabletop_small, with_fusion
 from vla_ros.policy.configuration import PolicyConfig
-from vla_ros.policy.export import Deployed, example_inputs
+from vla_ros.policy.deployed import Deployed, example_inputs
 from vla_ros.policy.fusion import (
     FUSIONS,
     CoAttentionFusion,

@@ -14,8 +14,9 @@ from torch import nn
 from vla_ros.core.errors import UserError
 from vla_ros.learning.recipes import tabletop_small, with_fusion
 from vla_ros.policy.configuration import PolicyConfig
+from vla_ros.policy.deployed import Deployed, example_inputs
 from vla_ros.policy.encoders import DEPTH_ENCODERS, IMAGE_ENCODERS, IMU_ENCODERS
-from vla_ros.policy.export import Deployed, example_inputs, export_graph, parity
+from vla_ros.policy.export import export_graph, parity
 from vla_ros.policy.fusion import FUSIONS
 from vla_ros.policy.heads import HEADS
 from vla_ros.policy.hidden_units import hidden_units, resize

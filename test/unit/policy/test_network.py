@@ -18,17 +18,16 @@ from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.learning.recipes import HAND, tabletop_small
 from vla_ros.policy.bundle import GRAPH, GROUNDING, WEIGHTS
 from vla_ros.policy.configuration import CAMERAS, MODALITIES, PolicyConfig
-from vla_ros.policy.export import (
+from vla_ros.policy.deployed import (
     GROUND_INPUT_NAMES,
     GROUND_OUTPUT_NAMES,
     INPUT_NAMES,
-    TOLERANCE,
     Deployed,
     DeployedGrounding,
     example_ground_inputs,
     example_inputs,
-    parity,
 )
+from vla_ros.policy.export import TOLERANCE, parity
 from vla_ros.policy.kinematics import ForwardKinematics
 from vla_ros.policy.model import Policy
 from vla_ros.sim.environment import Environment
