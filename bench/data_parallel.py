@@ -105,12 +105,15 @@ def compare(curves: Sequence[Curve]) -> dict[str, Any]:
     """
     smooth = [{term: _smoothed(curve, term) for term in TERMS} for curve in curves]
     one, several, other = smooth
+    apart = {term: _apart(one[term], several[term]) for term in TERMS}
+    noise = {term: _apart(one[term], other[term]) for term in TERMS}
     return {
         "losses": [{term: list(map(float, way[term])) for term in TERMS} for way in smooth],
-        "apart": {term: _apart(one[term], several[term]) for term in TERMS},
-        "noise": {term: _apart(one[term], other[term]) for term in TERMS},
-        "largest_apart": max(_apart(one[term], several[term]) for term in TERMS),
-        "largest_noise": max(_apart(one[term], other[term]) for term in TERMS),
+        "apart": apart,
+        "noise": noise,
+        "largest_apart": max(apart.values()),
+        "largest_noise": max(noise.values()),
+        "within_noise": max(apart.values()) <= max(noise.values()),
     }
 
 

@@ -23,17 +23,19 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from safetensors.numpy import load_file
 
 from vla_ros.cli.measurement import conclude
 from vla_ros.contract import load_contract
 from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.evaluation.report import wilson_interval
 from vla_ros.policy.bundle import WEIGHTS
 from vla_ros.policy.fusion import FUSIONS
 from vla_ros.sim.reasoning import REASONING_SUITES
@@ -85,25 +87,25 @@ def main() -> None:
         reasoning=args.reasoning_episodes,
         robustness=args.robustness_episodes,
     )
+    _keep_settings(settings)
     _prepare(settings)
     runs = [(fusion, seed) for seed in range(args.seeds) for fusion in args.fusions]
-    rows: list[Row] = []
-    for first in range(0, len(runs), args.together):
-        batch = runs[first : first + args.together]
-        with ThreadPoolExecutor(args.together) as pool:
-            waiting = [pool.submit(_train, settings, *run, args.together) for run in batch]
+    with ThreadPoolExecutor(args.together) as pool:
+        waiting = [pool.submit(_train_and_play, settings, *run, args.together) for run in runs]
+        try:
             for each in waiting:
                 each.result()
-        for fusion, seed in batch:
-            rows.append(_measure(settings, fusion, seed))
-            _note(f"{fusion}, seed {seed}: {100 * rows[-1]['success']:.0f} %")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    rows = [_measure(settings, *run) for run in runs]  # times, with nothing else running
     results = summarize(rows, settings)
     sys.exit(conclude(COMMAND, results, json_path=args.json, check=args.check, table=_table(rows)))
 
 
 def summarize(rows: Sequence[Row], settings: Settings) -> dict[str, Any]:
     """Return the rows, and what the musts look at."""
-    parameters = [row["parameters"] for row in rows]
+    parameters = [row["fusion_parameters"] for row in rows]
     fusions = {row["fusion"] for row in rows}
     return {
         "rows": list(rows),
@@ -112,8 +114,35 @@ def summarize(rows: Sequence[Row], settings: Settings) -> dict[str, Any]:
         "episodes": min(row["episodes"] for row in rows),
         "parameters_apart": max(parameters) / min(parameters) - 1.0,
         "steps": settings.steps,
+        "pooled": {name: pool_seeds([r for r in rows if r["fusion"] == name]) for name in FUSIONS},
         "violations": sum(row["violations"] for row in rows),
     }
+
+
+def pool_seeds(rows: Sequence[Row]) -> Row:
+    """Return what the runs of a fusion reach together, with 95 % intervals."""
+    if not rows:
+        return {}
+    counts = {
+        "success": (rows[0]["episodes"], [row["success"] for row in rows]),
+        "reasoning": (
+            rows[0]["suite_episodes"],
+            [rate for row in rows for rate in row["suites"].values()],
+        ),
+        **{
+            name: (
+                rows[0]["robustness_episodes"],
+                [row["robustness"][name]["success"] for row in rows],
+            )
+            for name in DISTURBED
+        },
+    }
+    pooled: Row = {"latency_ms": float(np.mean([row["latency_ms"] for row in rows]))}
+    for name, (episodes, rates) in counts.items():
+        trials = episodes * len(rates)
+        low, high = wilson_interval(round(sum(rates) * episodes), trials)
+        pooled[name] = {"rate": float(np.mean(rates)), "low": low, "high": high, "trials": trials}
+    return pooled
 
 
 def _prepare(settings: Settings) -> None:
@@ -122,6 +151,40 @@ def _prepare(settings: Settings) -> None:
         first = next(iter(FUSIONS))
         _train(replace(settings, steps=1, folder=settings.folder / "prepared"), first, 0, 1)
         _share_caches(settings.folder / "prepared", settings.folder)
+
+
+def _keep_settings(settings: Settings) -> None:
+    """Note what the folder's runs are of; refuse to mix them with others."""
+    path = settings.folder / "settings.json"
+    kept = {
+        name: [Path(each).name for each in value] if isinstance(value, tuple) else str(value)
+        for name, value in asdict(settings).items()
+        if name != "folder"
+    }
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(kept, indent=2))
+    elif (before := json.loads(path.read_text())) != kept:
+        apart = [
+            f"{key} {before.get(key)} and {kept[key]}"
+            for key in kept
+            if before.get(key) != kept[key]
+        ]
+        sys.exit(
+            f"{path}: runs there were made with other settings ({'; '.join(apart)}); "
+            "take another folder"
+        )
+
+
+def _train_and_play(settings: Settings, fusion: str, seed: int, together: int) -> None:
+    _train(settings, fusion, seed, together)
+    played = _play(settings, fusion, seed, workers=_cores(together))
+    _note(f"{fusion}, seed {seed}: {100 * played['core']['success']:.0f} %")
+
+
+def _cores(together: int) -> int:
+    """Return how many cores each of some runs gets."""
+    return max(1, len(os.sched_getaffinity(0)) // together)
 
 
 def _train(settings: Settings, fusion: str, seed: int, together: int) -> None:
@@ -141,10 +204,9 @@ def _train(settings: Settings, fusion: str, seed: int, together: int) -> None:
         "--set=training.masked=0",  # it takes a third of the time, and changes little here
     ]
     sizes = ["--images=96", "--episodes=24", "--learning-rate=1e-3", f"--steps={settings.steps}"]
-    threads = max(1, len(os.sched_getaffinity(0)) // together)
     began = time.monotonic()
     what = [f"--start={settings.start}", f"--output={output}", f"--fusion={fusion}"]
-    how = [f"--seed={seed}", f"--threads={threads}", *sizes, *sets]
+    how = [f"--seed={seed}", f"--threads={_cores(together)}", *sizes, *sets]
     _run(["train", *folders, *stills, *what, *how], output / "train.log")
     _share_caches(output, settings.folder)
     _run(["export", str(output / "checkpoint.pt"), str(bundle)], output / "export.log")
@@ -158,18 +220,25 @@ def _share_caches(source: Path, target: Path) -> None:
             os.link(source / name, target / name)
 
 
-def _measure(settings: Settings, fusion: str, seed: int) -> Row:
+def _play(settings: Settings, fusion: str, seed: int, *, workers: int) -> dict[str, Row]:
     """Play the suites with one run's bundle; what was played stays played."""
     output = settings.folder / f"{fusion}-{seed}"
-    bundle = output / "bundle"
-    core = _evaluated(bundle, output, "core", settings.episodes)
-    reasoning = _evaluated(
-        bundle, output, "reasoning", settings.reasoning, "--suite=reasoning", "--no-text-only"
-    )
     disturb = [f"--disturb={name}" for name in DISTURBED]
-    robust = _evaluated(
-        bundle, output, "robustness", settings.robustness, "--suite=robustness", *disturb
-    )
+    suites: dict[str, tuple[int, list[str]]] = {
+        "core": (settings.episodes, []),
+        "reasoning": (settings.reasoning, ["--suite=reasoning", "--no-text-only"]),
+        "robustness": (settings.robustness, ["--suite=robustness", *disturb]),
+    }
+    return {
+        name: _evaluated(output, name, episodes, f"--workers={workers}", *options)
+        for name, (episodes, options) in suites.items()
+    }
+
+
+def _measure(settings: Settings, fusion: str, seed: int) -> Row:
+    """Return one run's row."""
+    bundle = settings.folder / f"{fusion}-{seed}" / "bundle"
+    core, reasoning, robust = _play(settings, fusion, seed, workers=1).values()
     suites = {name: reasoning["suites"][name]["success"] for name in REASONING_SUITES}
     return {
         "fusion": fusion,
@@ -182,7 +251,7 @@ def _measure(settings: Settings, fusion: str, seed: int) -> Row:
         "suite_episodes": settings.reasoning,
         "reasoning": reasoning["mean"],
         "latency_ms": latency_ms(bundle),
-        "parameters": count_parameters(bundle),
+        **count_parameters(bundle),
         "robustness": {
             name: {key: value[key] for key in ("success", "points_lost")}
             for name, value in robust["robustness"].items()
@@ -193,8 +262,8 @@ def _measure(settings: Settings, fusion: str, seed: int) -> Row:
     }
 
 
-def _evaluated(bundle: Path, output: Path, name: str, episodes: int, *options: str) -> Row:
-    path = output / f"{name}.json"
+def _evaluated(output: Path, name: str, episodes: int, *options: str) -> Row:
+    path, bundle = output / f"{name}.json", output / "bundle"
     if not path.exists():
         _run(
             ["eval", f"--policy={bundle}", f"--episodes={episodes}", f"--json={path}", *options],
@@ -217,11 +286,11 @@ def latency_ms(bundle: Path) -> float:
     return 1e3 * float(np.median(times[LATENCY_RUNS // 4 :]))
 
 
-def count_parameters(bundle: Path) -> int:
-    """Return how many weights a bundle has, buffers of statistics among them."""
-    from safetensors.numpy import load_file
-
-    return sum(int(value.size) for value in load_file(bundle / WEIGHTS).values())
+def count_parameters(bundle: Path) -> dict[str, int]:
+    """Return how many weights a bundle has, and how many of them are its two fusions'."""
+    sizes = {name: value.size for name, value in load_file(bundle / WEIGHTS).items()}
+    mixing = [sizes[name] for name in sizes if name.startswith(("fusion.", "grounder.fusion."))]
+    return {"parameters": sum(sizes.values()), "fusion_parameters": sum(mixing)}
 
 
 def _collected(folder: Path, name: str, *options: str) -> list[Path]:

@@ -135,6 +135,8 @@ def summarize(
     headline, beside = first["cases"][HEADLINE], first["cases"][BESIDE]
     return {
         **{key: headline[key] for key in ("gain", "gain_low", "gain_high")},
+        # a gain, or none that is said to be none; harm is neither
+        "gain_or_finding": bool(headline["gain_high"] >= 0),
         "finding": f"{headline['finding']} {beside['finding']}",
         "scenes": headline["scenes"],
         "policies": rows,

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from vla_ros.core.errors import UserError
 
@@ -106,7 +107,9 @@ def _missing(error: ModuleNotFoundError) -> UserError:
 
 
 def _refuse(error: UserError) -> NoReturn:
-    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {error}", highlight=False)
+    Console(stderr=True, soft_wrap=True).print(
+        f"[bold red]error:[/] {escape(str(error))}", highlight=False
+    )
     sys.exit(2)
 
 

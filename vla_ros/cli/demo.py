@@ -27,12 +27,14 @@ def demo(
         str, typer.Argument(help="What the arm is to do, in your words.")
     ] = DEFAULT_INSTRUCTION,
     policy: Annotated[
-        str, typer.Option(help="Policy bundle directory. [default: models/tabletop-small]")
+        str, typer.Option(help="Policy bundle directory; models/tabletop-small if not given.")
     ] = "",
     seed: Annotated[
         int, typer.Option(help="Where the search for a scene starts among the test scenes.")
     ] = 0,
-    timeout: Annotated[float, typer.Option(help="Longest duration of the task [s].")] = 20.0,
+    timeout: Annotated[
+        float, typer.Option(help="Longest duration of the task, in seconds.")
+    ] = 20.0,
     output: Annotated[Path, typer.Option(help="Folder of video, picture and log.")] = Path("out"),
 ) -> None:
     """Start simulation, policy, gate and planner, do one sentence, film it, stop everything.

@@ -1,9 +1,10 @@
-"""The progress of episodes that are played."""
+"""The progress of episodes that are played, and the files that keep those that are finished."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -41,3 +42,15 @@ def episode_bar(total: int) -> Iterator[Callable[[str], OnEpisode]]:
             return on_episode
 
         yield watch
+
+
+def log_beside(json: Path | None, row: str = "") -> Path | None:
+    """Return where finished episodes are kept until the evaluation that writes `json` is whole."""
+    return None if json is None else json.with_name(f"{json.name}.episodes{row}")
+
+
+def forget_episodes(json: Path | None) -> None:
+    """Remove them, of all rows: the evaluation is whole."""
+    if json is not None:
+        for path in json.parent.glob(f"{json.name}.episodes*"):
+            path.unlink()

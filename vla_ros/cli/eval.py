@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from vla_ros.cli.episode_bar import episode_bar
+from vla_ros.cli.episode_bar import episode_bar, forget_episodes, log_beside
 from vla_ros.cli.measurement import conclude
+from vla_ros.cli.musts import Musts
 from vla_ros.cli.reasoning import REASONING, evaluate_reasoning, is_reasoning
 from vla_ros.cli.robustness import describe_patch, evaluate_robustness
 from vla_ros.core.errors import UserError
@@ -41,7 +42,6 @@ MUSTS = {
     "phrasing": "vla_ros eval --split phrasing",
     "combination": "vla_ros eval --split combination",
     "seeds": "vla_ros eval --suite core",
-    "vision": "vla_ros eval --ablate vision",
 }
 
 
@@ -63,8 +63,8 @@ def evaluate(
     episodes: Annotated[
         int | None,
         typer.Option(
-            help="How many; 200 if not given, 60 through ROS, 100 per disturbance, 60 per "
-            "suite of reasoning."
+            help="How many; 200 if not given, 60 through ROS, 100 per disturbance, 60 of each "
+            "suite for --suite reasoning."
         ),
     ] = None,
     seed: Annotated[
@@ -75,7 +75,10 @@ def evaluate(
         Path | None, typer.Option(help="YAML file: skill -> templates of your operators' words.")
     ] = None,
     ablate: Annotated[
-        str | None, typer.Option(help="instruction: tell each episode another one's sentence.")
+        str | None,
+        typer.Option(
+            help="instruction: tell each episode another's sentence. vision: show another table."
+        ),
     ] = None,
     without: Annotated[
         list[str] | None,
@@ -106,7 +109,8 @@ def evaluate(
     """Measure a policy on scenes that training never saw, in simulation, faster than real time.
 
     Episodes end at success (judged from physics), when something is moved that the instruction
-    does not ask to move, or after 15 s. Training draws its seeds below 1,000,000,000, so no
+    does not ask to move, when the policy refuses what it does not see, or after 15 s for each
+    step that is asked for. Training draws its seeds below 1,000,000,000, so no
     `--seed` meets it: seed 7 and seed 1000000007 are the same test scene. With --json, the same
     command goes on where it was stopped.
 
@@ -132,6 +136,8 @@ def evaluate(
     """
     bundle = policy or resource_path("models/tabletop-small")
     robustness = suite == "robustness"
+    if patch is not None and not robustness and "adversarial_patch" not in (disturb or ()):
+        raise UserError("--patch is shown by --disturb adversarial_patch; give that too")
     plan = EvaluationPlan(
         suite="core" if suite in (REASONING, "robustness") else suite,
         split=split,
@@ -147,19 +153,24 @@ def evaluate(
     if robustness:
         if through_ros or video is not None:
             raise UserError("--suite robustness takes no --through-ros and no --video")
-        log = _log_beside(json)
+        log = log_beside(json)
         raise typer.Exit(
             evaluate_robustness(bundle, plan, workers=workers, json=json, log=log, check=check)
         )
     if is_reasoning(suite):
-        if through_ros or video is not None or without or disturb:
+        if through_ros or video is not None or without or disturb or ablate or adaptive:
             raise UserError(
-                f"--suite {suite} takes no --through-ros, --video, --without or --disturb"
+                f"--suite {suite} takes no --through-ros, --video, --without, --disturb, --ablate "
+                "or --adaptive"
             )
         status = evaluate_reasoning(
             bundle, plan, suite, blind=text_only, workers=workers, json=json, check=check
         )
         raise typer.Exit(status)
+    changed = "through_ros" if through_ros else ablate or ("phrasing" if phrasings else split)
+    command = _impaired(plan) or MUSTS.get(changed, f"vla_ros eval --ablate {changed}")
+    if check:
+        Musts.load(command)  # or it would be known only after everything is played
     if through_ros:
         if video is not None:
             raise UserError("--video films direct runs; it does not go with --through-ros")
@@ -168,14 +179,13 @@ def evaluate(
         report = _directly("episodes", bundle, plan, workers, json)
         results = report.to_dict()
         if without or disturb:
-            results |= _cost(bundle, report, workers)
+            results |= _cost(bundle, report, workers, json)
         elif adaptive:
-            results |= _cost_of_reuse(bundle, report, workers)
+            results |= _cost_of_reuse(bundle, report, workers, json)
     _print_failures(report)
-    changed = "through_ros" if through_ros else ablate or ("phrasing" if phrasings else split)
-    command = _impaired(plan) or MUSTS[changed]
     results |= bundle_facts(bundle)
     status = conclude(command, results, json_path=json, check=check)
+    forget_episodes(json)
     if video is not None:
         _film(bundle, report, video)
     raise typer.Exit(status)
@@ -197,10 +207,10 @@ def _impaired(plan: EvaluationPlan) -> str:
     return " ".join(["vla_ros eval", *named]) if named else ""
 
 
-def _cost(bundle: Path, report: Report, workers: int) -> dict[str, Any]:
+def _cost(bundle: Path, report: Report, workers: int, json: Path | None) -> dict[str, Any]:
     """Play the same episodes with good senses; return what the report's bad ones cost."""
     plan = replace(report.plan, without=(), disturb=())
-    clean = _directly("all sensors", bundle, plan, workers, None)
+    clean = _directly("all sensors", bundle, plan, workers, json)
     found = compare(clean, report)
     cost: dict[str, Any] = {
         "success_with_everything": clean.success,
@@ -213,10 +223,12 @@ def _cost(bundle: Path, report: Report, workers: int) -> dict[str, Any]:
     return cost
 
 
-def _cost_of_reuse(bundle: Path, report: Report, workers: int) -> dict[str, Any]:
+def _cost_of_reuse(
+    bundle: Path, report: Report, workers: int, json: Path | None
+) -> dict[str, Any]:
     """Play the same episodes with an inference each time; return what saving them costs."""
     plan = replace(report.plan, adaptive=False)
-    always = _directly("inferring always", bundle, plan, workers, None)
+    always = _directly("inferring always", bundle, plan, workers, json)
     found = compare(always, report)
     return {
         "success_inferring_always": always.success,
@@ -235,10 +247,10 @@ def _through_ros(
         )
     from vla_ros.cli.through_ros import evaluate_through_ros  # only this imports rclpy
 
-    direct = _directly("direct", bundle, plan, workers, None)
+    direct = _directly("direct", bundle, plan, workers, json)
     with episode_bar(plan.episodes) as watch:
         report = evaluate_through_ros(
-            bundle=bundle, plan=plan, on_episode=watch("through ROS"), log=_log_beside(json)
+            bundle=bundle, plan=plan, on_episode=watch("through ROS"), log=log_beside(json)
         )
     results = report.to_dict()
     results["direct_success"] = direct.success
@@ -250,13 +262,9 @@ def _through_ros(
 def _directly(
     what: str, bundle: Path, plan: EvaluationPlan, workers: int, json: Path | None
 ) -> Report:
+    log = log_beside(json, f".{what.replace(' ', '-')}")
     with episode_bar(plan.episodes) as watch:
-        return play(bundle, plan, workers=workers, on_episode=watch(what), log=_log_beside(json))
-
-
-def _log_beside(json: Path | None) -> Path | None:
-    """Where finished episodes are kept until the evaluation is whole."""
-    return None if json is None else json.with_name(json.name + ".episodes")
+        return play(bundle, plan, workers=workers, on_episode=watch(what), log=log, keep_log=True)
 
 
 def _print_failures(report: Report) -> None:

@@ -48,7 +48,9 @@ def explain(
             "combinations, some three times slower, fair to sources that tell the same."
         ),
     ] = "leave_one_out",
-    limit: Annotated[float, typer.Option(help="Longest duration of each step [s].")] = LIMIT_S,
+    limit: Annotated[
+        float, typer.Option(help="Longest duration of each step, in seconds.")
+    ] = LIMIT_S,
     output: Annotated[Path, typer.Option(help="Folder of picture, film and data.")] = Path(
         "out/explanation"
     ),

@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.table import Table
 
-from vla_ros.cli.episode_bar import episode_bar
+from vla_ros.cli.episode_bar import episode_bar, forget_episodes, log_beside
 from vla_ros.cli.measurement import conclude
+from vla_ros.core.errors import UserError
 from vla_ros.evaluation.bundle_facts import bundle_facts
 from vla_ros.evaluation.plan import EvaluationPlan
 from vla_ros.evaluation.reasoning import ABSENT, measure_reasoning, summarize
@@ -36,12 +37,16 @@ def evaluate_reasoning(
     check: bool,
 ) -> int:
     """Play one suite, or all of them; print the table; return the exit status."""
+    if check and suite not in (REASONING, ABSENT):
+        raise UserError(
+            f"--check: there are musts for --suite {REASONING}, which plays all of them, and for "
+            f"--suite {ABSENT}; there are none for {suite} alone"
+        )
     suites = REASONING_SUITES if suite == REASONING else (suite,)
     rounds = len(suites) * (2 if blind else 1)
-    log = None if json is None else json.with_name(f"{json.name}.episodes")
     with episode_bar(rounds * plan.episodes) as watch:
         found = measure_reasoning(
-            bundle, plan, suites, blind=blind, workers=workers, log=log, watch=watch
+            bundle, plan, suites, blind=blind, workers=workers, log=log_beside(json), watch=watch
         )
     results = summarize(found) | bundle_facts(bundle)
     if suite == ABSENT:
@@ -51,12 +56,10 @@ def evaluate_reasoning(
         command,
         results,
         json_path=json,
-        check=check and suite in (REASONING, ABSENT),
+        check=check,
         table=reasoning_table(results),
     )
-    if json is not None:
-        for path in json.parent.glob(f"{json.name}.episodes.*"):
-            path.unlink()
+    forget_episodes(json)
     return status
 
 
@@ -67,6 +70,7 @@ def reasoning_table(results: Mapping[str, Any]) -> Table:
         "success",
         "95 % interval",
         "chance",
+        "noun alone",
         "text only",
         title=f"{COMMAND}: {results['episodes']} episodes each, split {results['split']}",
         title_justify="left",
@@ -79,6 +83,7 @@ def reasoning_table(results: Mapping[str, Any]) -> Table:
             f"{100 * row['success']:.1f} %",
             f"{100 * low:.0f} to {100 * high:.0f}",
             f"{100 * row['chance']:.0f} %",
+            f"{100 * row['noun_chance']:.0f} %",
             "" if blind is None else f"{100 * blind:.1f} %",
         )
     table.add_row("mean", f"{100 * results['mean']:.1f} %")

@@ -11,9 +11,11 @@ import typer
 def run(
     instruction: Annotated[str, typer.Argument(help="What the arm is to do, as a sentence.")],
     timeout: Annotated[
-        float, typer.Option(help="Longest duration [s]; 0 takes the planner's default.")
+        float, typer.Option(help="Longest duration in seconds; 0 takes the planner's default.")
     ] = 0.0,
-    wait: Annotated[float, typer.Option(help="How long to wait for the graph [s].")] = 10.0,
+    wait: Annotated[
+        float, typer.Option(help="How long to wait for the graph, in seconds.")
+    ] = 10.0,
 ) -> None:
     """Make the arm do what a sentence says; Ctrl-C cancels.
 

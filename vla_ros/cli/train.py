@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from vla_ros.cli.language_files import language_directory
 from vla_ros.cli.training_progress import INTERRUPTED, train_here, train_in_group
@@ -27,7 +28,7 @@ def _usual(what: str, name: str) -> str:
     defaults = {
         of.name: of.default for kind in (TrainingConfig, PolicyConfig) for of in fields(kind)
     }
-    return f"{what} [default: {defaults[name]}]"
+    return escape(f"{what} [default: {defaults[name]}]")
 
 
 def train(
@@ -69,7 +70,11 @@ def train(
         bool | None, typer.Option(help="Take what fits of --start although not all does.")
     ] = None,
     freeze: Annotated[
-        list[str] | None, typer.Option(help="Part of the policy that stays as it is, repeatedly.")
+        list[str] | None,
+        typer.Option(
+            help="Part of the policy that stays as it is, repeatedly: vision, regions, language, "
+            "grounder, fusion, head, or a part of one, such as grounder.read."
+        ),
     ] = None,
     lora_rank: Annotated[
         int | None,
@@ -92,7 +97,9 @@ def train(
     ] = None,
     image_weights: Annotated[
         str | None,
-        typer.Option(help="Path or hub id of a CLIP, SigLIP or DINOv2 model: `pretrained`."),
+        typer.Option(
+            help="CLIP, SigLIP or DINOv2 by path or hub id, for --image-encoder pretrained."
+        ),
     ] = None,
     image_tuning: Annotated[
         str | None,
@@ -127,14 +134,18 @@ def train(
         int | None, typer.Option(help=_usual("Of torch; 0 takes all cores.", "threads"))
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(help="That train together on this machine. [default: 1]")
+        int | None, typer.Option(help=_usual("That train together on this machine.", "processes"))
     ] = None,
     device: Annotated[
         str | None, typer.Option(help=_usual("cpu, or auto for a GPU if there is one.", "device"))
     ] = None,
     assign: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="Anything else of the file."),
+        typer.Option(
+            "--set",
+            metavar="SECTION.FIELD=VALUE",
+            help="Any other setting, like training.masked=0; see docs/reference/config.md.",
+        ),
     ] = None,
 ) -> None:
     """Train the policy of models/tabletop-small from demonstrations.

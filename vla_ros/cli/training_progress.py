@@ -10,6 +10,7 @@ from types import FrameType
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vla_ros.core.errors import UserError
@@ -30,7 +31,7 @@ def train_in_group(run: RunConfig) -> int:
         return train_here(run)
     except UserError as error:
         quiet = os.environ.get("LOCAL_RANK", "0") != "0"
-        _console(quiet=quiet).print(f"[bold red]error:[/] {error}")
+        _console(quiet=quiet).print(f"[bold red]error:[/] {escape(str(error))}")
         return MENDABLE
 
 
@@ -52,7 +53,7 @@ def train_here(run: RunConfig) -> int:
     try:
         finished = _train_with_bar(trainer, console)
     except NonFiniteLoss as error:
-        console.print(f"[bold red]error:[/] {error}")
+        console.print(f"[bold red]error:[/] {escape(str(error))}")
         return FAILED
     trainer.group.close()
     if trainer.group.main:

@@ -24,7 +24,7 @@ class Kind(StrEnum):
 def up(
     kind: Annotated[Kind, typer.Argument(help="sim: with the simulator; robot: for hardware.")],
     policy: Annotated[
-        str, typer.Option(help="Policy bundle directory. [default: models/tabletop-small]")
+        str, typer.Option(help="Policy bundle directory; models/tabletop-small if not given.")
     ] = "",
     robot: Annotated[
         str, typer.Option("--robot", "--contract", help="Robot contract: a name or a YAML file.")

@@ -48,6 +48,7 @@ class EpisodeResult:
         refused: Whether it was refused as naming what is not there.
         grounding: How likely the policy held it to be there, 0 to 1.
         chance: How often a guess among the objects would have named the right one.
+        noun_chance: How often a guess among those that the noun allows would have.
         observations: That an adaptive policy was given; 0 for another one, which always infers.
         inferences: That it made of them.
     """
@@ -69,6 +70,7 @@ class EpisodeResult:
     refused: bool = False
     grounding: float = 1.0
     chance: float = 0.0
+    noun_chance: float = 0.0
     observations: int = 0
     inferences: int = 0
 
@@ -241,4 +243,5 @@ def _result(
         refused=told.refused,
         grounding=told.grounding,
         chance=scene.chance,
+        noun_chance=scene.noun_chance,
     )

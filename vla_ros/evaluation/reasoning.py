@@ -36,6 +36,7 @@ class SuiteResult:
         good = [result.success for result in self.seen.results]
         low, high = wilson_interval(sum(good), len(good))
         chance = mean([result.chance for result in self.seen.results])
+        noun_chance = mean([result.noun_chance for result in self.seen.results])
         row: dict[str, Any] = {
             "success": self.seen.success,
             "success_low": low,
@@ -43,7 +44,10 @@ class SuiteResult:
             "episodes": len(good),
             "chance": chance,
             "times_chance": self.seen.success / chance if chance else None,
+            "noun_chance": noun_chance,
+            "above_noun_chance": self.seen.success - noun_chance,
             "violations": sum(result.violations for result in self.seen.results),
+            "commands": sum(result.commands for result in self.seen.results),
         }
         if self.blind is not None:
             row["text_only"] = self.blind.success
@@ -123,7 +127,9 @@ def summarize(found: Mapping[str, SuiteResult]) -> dict[str, Any]:
         "mean": mean([row["success"] for row in rows.values()]),
         "suites": rows,
         "times_chance": {name: row["times_chance"] for name, row in rows.items()},
+        "above_noun_chance": {name: row["above_noun_chance"] for name, row in rows.items()},
         "violations": sum(row["violations"] for row in rows.values()),
+        "commands": sum(row["commands"] for row in rows.values()),
         "split": first.plan.split,
         "episodes": first.plan.episodes,
         "seeds": [first.plan.first_seed, first.plan.first_seed + first.plan.episodes - 1],

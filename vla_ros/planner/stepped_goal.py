@@ -104,7 +104,13 @@ class SteppedGoal:
         left_s = max(0.0, self._timeout_s - self._elapsed_s(now_ns))
         settings = self._settings
         if self._index > 0:
-            later = replace(LATER_STEP, below=settings.refusal.below)
+            said = settings.refusal
+            later = replace(
+                LATER_STEP,
+                below=said.below,
+                after_s=max(said.after_s, LATER_STEP.after_s),
+                within_s=max(said.within_s, LATER_STEP.within_s),
+            )
             settings = replace(settings, refusal=later)
         return GoalMonitor(self.step, timeout_s=left_s, settings=settings, now_ns=now_ns)
 

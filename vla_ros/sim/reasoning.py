@@ -120,6 +120,7 @@ def _bare(
         appearance=sample_appearance(rng, len(objects)),
         initial_positions=sample_start(rng),
         chance=1.0 / len(objects),
+        noun_chance=1.0 / len(objects),
     )
 
 
@@ -144,6 +145,7 @@ def _refer(
         told,
         answers=tuple(item.name for item in answers),
         chance=len(answers) / len(scene.objects),
+        noun_chance=len(answers) / len(reference.candidates),
     )
 
 
@@ -191,7 +193,9 @@ def _absent(rng: Generator, scene: Scene, present: bool) -> Scene | None:
             return None
     told = _say(rng, scene, scene.skill, item, direction)
     named = told.named if present else scene.objects[0].name
-    return replace(told, named=named, absent=not present, chance=0.5)
+    # a guesser refuses every other sentence, and takes any object for the rest
+    chance = 0.5 / len(scene.objects) if present else 0.5
+    return replace(told, named=named, absent=not present, chance=chance, noun_chance=chance)
 
 
 #: What may be done first: afterwards the hand is empty.
@@ -224,6 +228,7 @@ def _with_steps(rng: Generator, scene: Scene) -> Scene | None:
         )
     text = choose(rng, _SEQUENCES[scene.split == "phrasing"]).format(*texts)
     here, *later = goals
+    chance = 1.0 / (len(scene.objects) * (len(scene.objects) - 1))
     return replace(
         scene,
         skill=here.skill,
@@ -232,7 +237,8 @@ def _with_steps(rng: Generator, scene: Scene) -> Scene | None:
         direction=here.direction,
         instruction=replace(_unsaid(here.skill, first), text=text, template="steps"),
         then=tuple(later),
-        chance=1.0 / (len(scene.objects) * (len(scene.objects) - 1)),
+        chance=chance,
+        noun_chance=chance,
     )
 
 

@@ -102,7 +102,7 @@ def _attribute(things: Sequence[Thing]) -> Iterator[Reference]:
                     suite="attribute",
                     form=key,
                     answers=(index,),
-                    candidates=(index,),
+                    candidates=tuple(objects),  # "the red one", "the cube": no more is said
                     words={key: value},
                 )
 

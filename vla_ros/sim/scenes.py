@@ -94,6 +94,7 @@ class Scene:
         absent: Whether the named thing is not there: the right answer is to refuse, and `named` is
             something else.
         chance: How often a guess among the objects would be right.
+        noun_chance: How often a guess among those that the noun allows would be.
     """
 
     seed: int
@@ -111,6 +112,7 @@ class Scene:
     then: tuple[Goal, ...] = ()
     absent: bool = False
     chance: float = 0.0
+    noun_chance: float = 0.0
 
     @property
     def goals(self) -> tuple[Goal, ...]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vla_ros.learning.batch_types import AskedBatch, TableBatch, TextBatch
+from vla_ros.learning.batches import Batcher
 from vla_ros.learning.dataset import Demonstrations
 from vla_ros.learning.grounding_losses import (
     Matched,
@@ -22,10 +23,12 @@ from vla_ros.learning.grounding_losses import (
 from vla_ros.learning.question_bank import QuestionBank, things_at
 from vla_ros.learning.questions import ANY, SHARES, TOLD, UNKNOWN, Question, ask
 from vla_ros.learning.recipes import tabletop_small
+from vla_ros.learning.seen_scenes import SeenScenes
 from vla_ros.learning.texts import UNTOLD
 from vla_ros.learning.training import Trainer
 from vla_ros.learning.training_config import TrainingConfig
 from vla_ros.policy.grounding import QUESTIONS, Grounder, SeenThings
+from vla_ros.policy.model import Policy
 from vla_ros.policy.regions import ATTRIBUTES, EMBEDDING
 from vla_ros.sim.references import Thing
 
@@ -172,6 +175,48 @@ def test_demonstrations_come_from_other_scenes_and_fit_the_description() -> None
         assert (shown.mask.sum(1) <= 2).all()
         seen |= bool((shown.mask > 0).any())
     assert seen
+
+
+def test_words_that_are_known_are_now_and_then_shown_something_else() -> None:
+    things, matched, table = scenes([[0, 1], [0, 2], [0, 3]])
+    shown = []
+    for seed in range(60):
+        torch.manual_seed(seed)
+        given = demonstrate(things, matched, asked([0, 0, 0]), table)
+        shown += given.embedding[given.mask > 0].argmax(-1).tolist()
+    assert {1, 2, 3} < set(shown)
+    assert shown.count(0) > len(shown) / 2
+
+
+def test_what_was_seen_is_kept_until_the_eyes_are_others(
+    config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = ("vision", "regions", "grounder.read")
+    once = replace(config, freeze=frozen, episodes=0, images=3, questions=2, steps=1)
+
+    def looks(**changes: object) -> list[SeenScenes]:
+        trainer = Trainer(replace(once, **changes), tabletop_small())  # type: ignore[arg-type]
+        list(trainer.run())
+        return trainer._losses._seen
+
+    first = looks()
+    counted = []
+    look = SeenScenes.look
+
+    def counting(policy: Policy, batcher: Batcher, *, depth: bool = True) -> SeenScenes:
+        counted.append(depth)
+        return look(policy, batcher, depth=depth)
+
+    monkeypatch.setattr(SeenScenes, "look", staticmethod(counting))
+    again = looks(steps=2)
+    assert counted == []
+    for before, after in zip(first, again, strict=True):
+        for one, other in zip(before.at(np.arange(3)), after.at(np.arange(3)), strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+    (once.output / "checkpoint.pt").unlink()  # eyes of another seed
+    looks(seed=once.seed + 1)
+    assert counted == [True, False]
 
 
 def test_frozen_parts_stay_bit_for_bit_and_the_grounding_learns(config: TrainingConfig) -> None:

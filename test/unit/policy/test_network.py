@@ -30,6 +30,7 @@ from vla_ros.policy.deployed import (
 from vla_ros.policy.export import TOLERANCE, parity
 from vla_ros.policy.kinematics import ForwardKinematics
 from vla_ros.policy.model import Policy
+from vla_ros.policy.places import Points, merge_points
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.model import robot_urdf
 from vla_ros.sim.scenes import TEST_SEED, sample_scene
@@ -95,8 +96,17 @@ def test_a_masked_modality_cannot_change_the_action(deployed: Deployed, modality
     if modality in ("front", "wrist"):
         first["present"][0, MODALITIES.index(f"depth_{modality}")] = 0.0
     changed = first | {name: other[name] for name in BEHIND[modality]}
-    for before, after in zip(run(deployed, first)[:2], run(deployed, changed)[:2], strict=True):
-        torch.testing.assert_close(before, after, atol=1e-6, rtol=0)
+    chunk, progress, points = run(deployed, first)[:3]
+    for before, after in zip((chunk, progress, points), run(deployed, changed)[:3], strict=True):
+        assert torch.equal(before, after), "not a single bit"
+
+
+def test_a_camera_that_is_missing_has_no_say_in_where_things_were() -> None:
+    front = Points(torch.ones(1, 2, 3), torch.tensor([[0.9, 0.0]]))
+    wrist = Points(torch.full((1, 2, 3), 7.0), torch.zeros(1, 2))
+    merged = merge_points({"front": front, "wrist": wrist})
+    assert torch.equal(merged[0, 0], torch.tensor([1.0, 1.0, 1.0, 0.9]))
+    assert torch.equal(merged[0, 1], torch.zeros(4)), "nobody saw the target"
 
 
 @pytest.fixture(scope="module")
