@@ -15,9 +15,10 @@ from vla_ros.core.resources import resource_path
 from vla_ros.engine.attention_overlay import in_words
 from vla_ros.engine.contributions import METHODS
 from vla_ros.evaluation.explanation import EVERY, Explanation, explain_episode, things_on
-from vla_ros.evaluation.plan import LIMIT_S, SUITES, EvaluationPlan, first_seed
+from vla_ros.evaluation.plan import LIMIT_S, SPLITS, SUITES, EvaluationPlan, first_seed
 from vla_ros.evaluation.scene_search import find_scene, read_request
-from vla_ros.sim.scenes import Scene
+from vla_ros.sim.reasoning import sample_reasoning_scene
+from vla_ros.sim.scenes import Scene, sample_scene
 
 
 def explain(
@@ -28,13 +29,20 @@ def explain(
     seed: Annotated[
         int | None,
         typer.Option(
-            help="The scene, as `vla_ros eval` plays it. If not given: the first in which the "
-            "instruction makes sense, else scene 0."
+            help="The scene; with --skill that of `vla_ros eval`. If not given: the first in "
+            "which the instruction makes sense, else scene 0."
         ),
     ] = None,
     suite: Annotated[
         str, typer.Option(help=f"What the scene is drawn for: {', '.join(SUITES)}.")
     ] = "core",
+    skill: Annotated[
+        str | None,
+        typer.Option(help="The scene's skill, which `vla_ros eval` lists beside the seed."),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help=f"Of the scene and its words: {', '.join(SPLITS)}.")
+    ] = "seeds",
     policy: Annotated[
         Path | None, typer.Option(help="The bundle; models/tabletop-small if none is named.")
     ] = None,
@@ -69,12 +77,14 @@ def explain(
 
     vla_ros explain --suite spatial --seed 12 --method shapley
 
+    vla_ros explain --split phrasing --seed 1000000004 --skill stack
+
     vla_ros explain --seed 3 --instruction "lift the green ball" --output out/green
     """
     console = Console(highlight=False, soft_wrap=True)
     if method not in METHODS:
         raise UserError(f"--method {method!r} does not exist; choose {' or '.join(METHODS)}")
-    scene = _scene(instruction, seed, suite)
+    scene = _scene(instruction, seed, suite=suite, split=split, skill=skill)
     console.print(f"scene {scene.seed}; on the table: {', '.join(things_on(scene))}")
     console.print(f'told: "{instruction or scene.text}"')
     found = explain_episode(
@@ -95,16 +105,30 @@ def explain(
     console.print(f"picture: {page}\nfilm: {film}\ndata: {data}")
 
 
-def _scene(instruction: str | None, seed: int | None, suite: str) -> Scene:
+def _scene(
+    instruction: str | None, seed: int | None, *, suite: str, split: str, skill: str | None
+) -> Scene:
     """Return the scene that is asked for.
 
     Raises:
-        UserError: if there is no such suite, or no scene in which the instruction makes sense.
+        UserError: if there is no such suite, split or skill, or no scene in which the instruction
+            makes sense.
     """
     if suite == "core" and seed is None and instruction is not None:
         return find_scene(read_request(instruction))
-    plan = EvaluationPlan(suite=suite)
-    return plan.scene(first_seed(seed or 0) - plan.first_seed)
+    plan = EvaluationPlan(suite=suite, split=split)
+    index = first_seed(seed or 0) - plan.first_seed
+    if skill is None:
+        return plan.scene(index)
+    if skill not in plan.skills():
+        raise UserError(
+            f"--skill {skill!r} is not in {suite}; choose {' or '.join(plan.skills())}"
+        )
+    if suite == "core":
+        return sample_scene(seed=plan.first_seed + index, split=split, skill=skill)
+    return sample_reasoning_scene(
+        seed=plan.first_seed + index, suite=suite, split=split, skill=skill
+    )
 
 
 def _tell(console: Console, found: Explanation) -> None:

@@ -26,7 +26,12 @@ DEFAULTS = PatchConfig()
 
 
 def patch(
-    output: Annotated[Path, typer.Argument(help="The PNG; the control needs no file.")],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            help="The PNG; its twin of random dots, which attacks nothing, needs no file."
+        ),
+    ],
     policy: Annotated[
         Path | None, typer.Option(help="The bundle; models/tabletop-small if none is named.")
     ] = None,

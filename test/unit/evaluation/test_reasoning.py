@@ -14,6 +14,7 @@ from vla_ros.evaluation.plan import EvaluationPlan
 from vla_ros.evaluation.reasoning import SuiteResult, auroc, refusal, summarize
 from vla_ros.evaluation.report import Report
 from vla_ros.learning.experts import Expert
+from vla_ros.planner.steps import StepSplitter
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.model import JOINTS
 from vla_ros.sim.reasoning import REASONING_SUITES, sample_reasoning_scene
@@ -92,8 +93,8 @@ def test_a_policy_is_told_one_step_after_the_other(environment: Environment) -> 
     )
     policy = Oracle(environment, lambda: 1.0)
     result = run_episode(environment, policy, scene, limit_s=6.0)
+    assert tuple(policy.told) == StepSplitter().split(scene.text)
     assert len(policy.told) == 2
-    assert " ".join(policy.told) in scene.text or len(policy.told[1]) < len(scene.text)
     # the expert knows the first goal alone, and the second one is judged too
     assert not result.success
     assert environment.table.judge.goals_done == 1
@@ -140,6 +141,7 @@ def episode(index: int, **fields: object) -> EpisodeResult:
         "violations": 0,
         "rejected_chunks": 0,
         "chance": 0.25,
+        "noun_chance": 0.4,
     }
     return EpisodeResult(**(usual | fields))  # type: ignore[arg-type]
 
@@ -156,6 +158,8 @@ def test_a_suite_stands_beside_chance_and_words_alone() -> None:
     assert found["mean"] == 0.5
     assert found["times_chance"] == {"spatial": 2.0}
     assert found["above_text_only"] == {"spatial": 0.5}
+    assert found["above_noun_chance"] == {"spatial": pytest.approx(0.1)}
+    assert found["commands"] == 20
     assert [failure["seed"] for failure in found["failures"]] == [TEST_SEED + 1]
 
 

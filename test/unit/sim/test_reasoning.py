@@ -40,6 +40,7 @@ def test_the_object_is_one_that_a_reference_of_the_suite_means(suite: str) -> No
         assert answers in {reference.answers for reference in find_references(suite, things)}
         assert 3 <= len(scene.objects) <= 5
         assert scene.chance == len(answers) / len(scene.objects)
+        assert scene.chance <= scene.noun_chance <= 1.0
 
 
 def test_what_is_absent_is_not_on_the_table_and_what_is_present_is() -> None:
@@ -146,7 +147,7 @@ def push(table: Tabletop, name: str, direction: str | None) -> None:
             return
 
 
-def test_nothing_done_where_it_is_absent_counts_as_success_of_physics() -> None:
+def test_nothing_done_where_it_is_absent_is_no_success_of_physics_and_breaks_nothing() -> None:
     scene = sample_reasoning_scene(seed=1, suite="absent", skill="lift")
     assert scene.absent
     table = Tabletop()
