@@ -32,7 +32,8 @@ lint: setup ## Check style, types and the import rules
 test: lint ## Run the checks and the tests, less those that take long or need a GPU
 	$(BIN)/pytest -m "not slow and not gpu"
 
-test-all: lint ## Run the checks and all tests that need no GPU
+test-all: lint ## Run the checks and all tests that need no GPU, those of Open3D too
+	@$(SETUP) train pretrained test points
 	$(BIN)/pytest -m "not gpu"
 
 clean: ## Remove .venv and what the tools keep; models, recordings and runs stay

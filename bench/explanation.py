@@ -30,7 +30,7 @@ from vla_ros.evaluation.deletion import (
     CURVE,
     FILLS,
     SIDE_PX,
-    Comparison,
+    DeletionTrial,
     Probe,
     area_under,
     important_patch,
@@ -92,9 +92,9 @@ def main() -> int:
 
 def measure(
     policy: OnnxPolicy, plan: EvaluationPlan
-) -> tuple[dict[Kind, list[Comparison]], dict[str, list[list[float]]]]:
+) -> tuple[dict[Kind, list[DeletionTrial]], dict[str, list[list[float]]]]:
     """Return what the removals did in each scene, and the deletion curves."""
-    comparisons: dict[Kind, list[Comparison]] = {
+    comparisons: dict[Kind, list[DeletionTrial]] = {
         (what, fill): [] for what in ("patch", "region") for fill in FILLS
     }
     curves: dict[str, list[list[float]]] = {"attention": [], "random": []}
@@ -118,7 +118,7 @@ def measure(
     return comparisons, curves
 
 
-def summarize(comparisons: Mapping[Kind, Sequence[Comparison]]) -> dict[str, Any]:
+def summarize(comparisons: Mapping[Kind, Sequence[DeletionTrial]]) -> dict[str, Any]:
     """Return the test of each kind of removal and damage, and the largest p of all."""
     tests = {
         f"{what}_{fill}": {damage: test(found, damage) for damage in DAMAGES}
@@ -132,7 +132,7 @@ def summarize(comparisons: Mapping[Kind, Sequence[Comparison]]) -> dict[str, Any
     }
 
 
-def test(found: Sequence[Comparison], damage: str) -> dict[str, float]:
+def test(found: Sequence[DeletionTrial], damage: str) -> dict[str, float]:
     """Return how one kind of damage by what is important compares with that by the others."""
     important = np.array([getattr(pair.important, damage) for pair in found])
     other = np.array([pair.mean_other(damage) for pair in found])

@@ -1,6 +1,6 @@
 """The deletion test: is what a policy says it looks at what its answer hangs on?
 
-What the attention map calls most important is removed from the front image, and for comparison
+What the attention map calls most important is removed from the front image, and, to compare,
 patches of the same size elsewhere (Samek et al. 2017; RISE, Petsiuk et al. 2018). If the map
 explains anything, removing what it names does the greater damage.
 """
@@ -34,7 +34,7 @@ IndexArray = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patch:
+class Square:
     """A square of an image: rows from `top`, columns from `left`, `side` of each [px]."""
 
     top: int
@@ -47,7 +47,7 @@ class Patch:
         mask[self.top : self.top + self.side, self.left : self.left + self.side] = 255
         return mask
 
-    def overlaps(self, other: Patch) -> bool:
+    def overlaps(self, other: Square) -> bool:
         """Whether both have a pixel in common."""
         apart = max(abs(self.top - other.top), abs(self.left - other.left))
         return apart < max(self.side, other.side)
@@ -70,7 +70,7 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class DeletionTrial:
     """Damage by what is called important, and by as much of the image that is not.
 
     Attributes:
@@ -121,9 +121,9 @@ class Probe:
             seen=float(self._policy.attention[CAMERA][0][self._there].sum()),
         )
 
-    def compare(self, important: Patch, others: Sequence[Patch], fill: str) -> Comparison:
+    def compare(self, important: Square, others: Sequence[Square], fill: str) -> DeletionTrial:
         """Return the damage by a patch, and by others."""
-        return Comparison(
+        return DeletionTrial(
             important=self.damage(important.mask(*self.shape), fill),
             other=tuple(self.damage(patch.mask(*self.shape), fill) for patch in others),
         )
@@ -150,7 +150,7 @@ class Probe:
         return self._policy.infer(observation).positions
 
 
-def important_patch(heat: Float32Array, shape: tuple[int, int]) -> Patch:
+def important_patch(heat: Float32Array, shape: tuple[int, int]) -> Square:
     """Return the patch that holds the most attention.
 
     Args:
@@ -164,25 +164,25 @@ def important_patch(heat: Float32Array, shape: tuple[int, int]) -> Patch:
     )
     inside = held[: height - SIDE_PX + 1, : width - SIDE_PX + 1]
     top, left = np.unravel_index(int(inside.argmax()), inside.shape)
-    return Patch(top=int(top), left=int(left))
+    return Square(top=int(top), left=int(left))
 
 
 def random_patches(
-    rng: Generator, shape: tuple[int, int], avoid: Patch, count: int
-) -> tuple[Patch, ...]:
+    rng: Generator, shape: tuple[int, int], avoid: Square, count: int
+) -> tuple[Square, ...]:
     """Return patches anywhere in the image (height, width) [px] that do not overlap `avoid`."""
     places = [
         patch
         for top in range(shape[0] - SIDE_PX + 1)
         for left in range(shape[1] - SIDE_PX + 1)
-        if not (patch := Patch(top=top, left=left)).overlaps(avoid)
+        if not (patch := Square(top=top, left=left)).overlaps(avoid)
     ]
     return tuple(places[index] for index in rng.choice(len(places), count, replace=False))
 
 
 def region_patches(
     grounding: Grounding, shape: tuple[int, int]
-) -> tuple[Patch, tuple[Patch, ...]] | None:
+) -> tuple[Square, tuple[Square, ...]] | None:
     """Return the patch on the region that the pointer means, and those on regions it does not.
 
     None if it means none, or every other one is the target or overlaps what is meant.
@@ -252,10 +252,10 @@ def area_under(curve: Sequence[float]) -> float:
     return float(np.trapezoid(curve, CURVE))
 
 
-def _centred(pixel: Float32Array, shape: tuple[int, int]) -> Patch:
+def _centred(pixel: Float32Array, shape: tuple[int, int]) -> Square:
     """Return the patch around a pixel (u, v), moved into the image where it sticks out."""
     left, top = (
         int(np.clip(round(float(at)) - SIDE_PX // 2, 0, size - SIDE_PX))
         for at, size in zip(pixel, shape[::-1], strict=True)
     )
-    return Patch(top=top, left=left)
+    return Square(top=top, left=left)

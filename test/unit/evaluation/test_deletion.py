@@ -15,8 +15,8 @@ from vla_ros.evaluation.deletion import (
     CURVE,
     FILLS,
     SIDE_PX,
-    Patch,
     Probe,
+    Square,
     area_under,
     important_patch,
     random_patches,
@@ -114,7 +114,7 @@ def test_at_a_corner_the_important_patch_stays_within_the_image(cell: tuple[int,
 
 
 def test_random_patches_lie_in_the_image_and_never_on_the_important_one() -> None:
-    avoid = Patch(top=40, left=50)
+    avoid = Square(top=40, left=50)
     found = random_patches(np.random.default_rng(0), SHAPE, avoid, 50)
     assert len(set(found)) == 50
     for patch in found:
@@ -124,15 +124,15 @@ def test_random_patches_lie_in_the_image_and_never_on_the_important_one() -> Non
 
 
 def test_patches_overlap_if_they_have_a_pixel_in_common() -> None:
-    here = Patch(top=40, left=50)
-    assert here.overlaps(Patch(top=40 + SIDE_PX - 1, left=50))
-    assert not here.overlaps(Patch(top=40 + SIDE_PX, left=50))
+    here = Square(top=40, left=50)
+    assert here.overlaps(Square(top=40 + SIDE_PX - 1, left=50))
+    assert not here.overlaps(Square(top=40 + SIDE_PX, left=50))
 
 
 @pytest.mark.parametrize("fill", FILLS)
 def test_what_is_removed_is_gone_and_all_else_stays_bit_for_bit(fill: str) -> None:
     before = scene()
-    patch = Patch(top=RED[1] - 12, left=RED[0] - 12)
+    patch = Square(top=RED[1] - 12, left=RED[0] - 12)
     mask = patch.mask(*SHAPE)
     after = remove(before, mask, fill)
     inside = after.images["front"][mask > 0]
@@ -171,8 +171,8 @@ def test_the_region_that_is_meant_is_compared_with_those_that_are_not(probe: Pro
     found = region_patches(probe.grounding, probe.shape)
     assert found is not None
     meant, others = found
-    assert meant == Patch(top=RED[1] - 12, left=RED[0] - 12)
-    assert others == (Patch(top=BLUE[1] - 12, left=BLUE[0] - 12),)
+    assert meant == Square(top=RED[1] - 12, left=RED[0] - 12)
+    assert others == (Square(top=BLUE[1] - 12, left=BLUE[0] - 12),)
     damage = probe.compare(meant, others, "median")
     assert damage.important.chunk_rad > damage.mean_other("chunk_rad")
 
@@ -197,7 +197,7 @@ def test_a_region_at_the_edge_gives_a_patch_within_the_image() -> None:
         pointing([[0.9, 0.0, 0.1], [0.0, 0.0, 1.0]], [(2, 126), (100, 20)]), SHAPE
     )
     assert found is not None
-    assert found[0] == Patch(top=128 - SIDE_PX, left=0)
+    assert found[0] == Square(top=128 - SIDE_PX, left=0)
 
 
 def test_a_curve_by_attention_falls_sooner_than_one_in_random_order(probe: Probe) -> None:
