@@ -35,7 +35,6 @@ from safetensors.numpy import load_file
 from vla_ros.cli.measurement import conclude
 from vla_ros.contract import load_contract
 from vla_ros.engine.onnx_policy import OnnxPolicy
-from vla_ros.evaluation.report import wilson_interval
 from vla_ros.policy.bundle import WEIGHTS
 from vla_ros.policy.fusion import FUSIONS
 from vla_ros.sim.reasoning import REASONING_SUITES
@@ -114,35 +113,8 @@ def summarize(rows: Sequence[Row], settings: Settings) -> dict[str, Any]:
         "episodes": min(row["episodes"] for row in rows),
         "parameters_apart": max(parameters) / min(parameters) - 1.0,
         "steps": settings.steps,
-        "pooled": {name: pool_seeds([r for r in rows if r["fusion"] == name]) for name in FUSIONS},
         "violations": sum(row["violations"] for row in rows),
     }
-
-
-def pool_seeds(rows: Sequence[Row]) -> Row:
-    """Return what the runs of a fusion reach together, with 95 % intervals."""
-    if not rows:
-        return {}
-    counts = {
-        "success": (rows[0]["episodes"], [row["success"] for row in rows]),
-        "reasoning": (
-            rows[0]["suite_episodes"],
-            [rate for row in rows for rate in row["suites"].values()],
-        ),
-        **{
-            name: (
-                rows[0]["robustness_episodes"],
-                [row["robustness"][name]["success"] for row in rows],
-            )
-            for name in DISTURBED
-        },
-    }
-    pooled: Row = {"latency_ms": float(np.mean([row["latency_ms"] for row in rows]))}
-    for name, (episodes, rates) in counts.items():
-        trials = episodes * len(rates)
-        low, high = wilson_interval(round(sum(rates) * episodes), trials)
-        pooled[name] = {"rate": float(np.mean(rates)), "low": low, "high": high, "trials": trials}
-    return pooled
 
 
 def _prepare(settings: Settings) -> None:

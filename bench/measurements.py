@@ -133,10 +133,10 @@ def _robustness(results: Results) -> str:
 
 
 def _fusions(results: Results) -> str:
-    rates = {
-        name: (pooled["success"]["rate"], pooled["reasoning"]["rate"])
-        for name, pooled in results["pooled"].items()
-    }
+    rates = {}
+    for name in dict.fromkeys(row["fusion"] for row in results["rows"]):
+        rows = [row for row in results["rows"] if row["fusion"] == name]
+        rates[name] = [sum(r[key] for r in rows) / len(rows) for key in ("success", "reasoning")]
     shown = ", ".join(f"{name} {100 * a:.0f}/{100 * b:.0f}" for name, (a, b) in rates.items())
     return f"core/reasoning [%], {results['seeds']} seeds: {shown}"
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from vla_ros.evaluation.comparison_files import read_comparison
 from vla_ros.evaluation.comparison_plot import plot_comparison
 from vla_ros.evaluation.comparison_table import Cells, tabulate
+from vla_ros.evaluation.pooling import pool_fusions
 
 
 def compare(
@@ -31,6 +32,9 @@ def compare(
     markdown: Annotated[
         Path | None, typer.Option(help="Write the table here as Markdown.")
     ] = None,
+    pool: Annotated[
+        bool, typer.Option("--pool", help="Make one row of all runs with the same fusion.")
+    ] = False,
 ) -> None:
     """Print one row for each policy: what it is, how often it succeeds on what, how fast it is.
 
@@ -42,9 +46,11 @@ def compare(
 
     vla_ros compare out/a out/b --plot out/compare.png --markdown out/compare.md
 
-    vla_ros compare bench/results/fusion.json
+    vla_ros compare bench/results/fusion.json --pool --plot out/fusion.png
     """
     comparison = read_comparison(results)
+    if pool:
+        comparison = pool_fusions(comparison)
     tables = tabulate(comparison)
     console = Console(soft_wrap=True, highlight=False)
     for cells in tables:

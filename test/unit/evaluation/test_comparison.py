@@ -14,6 +14,7 @@ from vla_ros.evaluation.comparison import Comparison, Run, Scenes, Score
 from vla_ros.evaluation.comparison_files import read_comparison
 from vla_ros.evaluation.comparison_plot import plot_comparison
 from vla_ros.evaluation.comparison_table import UNKNOWN, tabulate
+from vla_ros.evaluation.pooling import pool_fusions
 from vla_ros.evaluation.report import wilson_interval
 from vla_ros.sim.scenes import TEST_SEED
 
@@ -246,3 +247,31 @@ def test_what_is_drawn_are_bars_with_intervals_and_points_over_latency(tmp_path:
         assert f"<!-- {shown}" in text
     with pytest.raises(UserError, match=r"x.txt: expected a file that ends in .png, .svg, .pdf"):
         plot_comparison(comparison, tmp_path / "x.txt")
+
+
+def test_runs_of_the_same_fusion_are_pooled_over_their_episodes() -> None:
+    def run(fusion: str, seed: int, success: float, latency_ms: float) -> Run:
+        score = Score(success=success, scenes=Scenes(episodes=100))
+        return Run(
+            name=f"{fusion} seed {seed}",
+            fusion=fusion,
+            latency_ms=latency_ms,
+            overall=score,
+            suites={"core": score},
+            points_lost={"no_depth": 100 * (1 - success)},
+        )
+
+    runs = (run("early", 0, 0.8, 4.0), run("late", 0, 0.5, 8.0), run("early", 1, 0.9, 6.0))
+    early, late = pool_fusions(Comparison(runs=runs)).runs
+    assert (early.name, late.name) == ("early, 2 runs", "late")
+    pooled = early.suites["core"]
+    assert pooled.success == 0.85
+    assert (pooled.low, pooled.high) == wilson_interval(170, 200)
+    assert pooled.scenes == Scenes(episodes=200)
+    assert early.latency_ms == 5.0
+    assert early.points_lost == {"no_depth": pytest.approx(15.0)}
+
+
+def test_runs_that_do_not_say_their_fusion_are_not_pooled() -> None:
+    with pytest.raises(UserError, match="mine: does not say which fusion it is of"):
+        pool_fusions(Comparison(runs=(Run(name="mine"),)))
