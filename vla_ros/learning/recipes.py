@@ -45,18 +45,19 @@ def with_fusion(config: PolicyConfig, name: str) -> PolicyConfig:
     """Return `config` with another fusion that has as many parameters.
 
     The fusion gets as many layers, up to those of `config`, as leave its feed-forward layers at
-    least about as wide as a token; their width makes up the difference.
+    least about as wide as a token, but never fewer than it needs; their width makes up the
+    difference.
 
     Raises:
         UserError: if there is no fusion of this name; lists those there are.
     """
     fusion = find_fusion(name)
     budget = _parameters(find_fusion(config.fusion), config, config.layers, config.feedforward)
-    for layers in range(config.layers, 0, -1):
+    for layers in range(max(config.layers, fusion.least_layers), fusion.least_layers - 1, -1):
         least = _parameters(fusion, config, layers, 1)
         each = _parameters(fusion, config, layers, 2) - least
         feedforward = round((budget - least) / each) + 1
-        if feedforward >= 0.95 * config.width or layers == 1:
+        if feedforward >= 0.95 * config.width or layers == fusion.least_layers:
             break
     return replace(config, fusion=name, layers=layers, feedforward=max(feedforward, 8))
 

@@ -72,7 +72,7 @@ class DecisionConformance:
 
     def make_fusion(self, name: str) -> Fusion:
         """Return a fusion of tokens of `WIDTH`."""
-        return find_fusion(name)(WIDTH, heads=2, layers=1, feedforward=24)
+        return find_fusion(name)(WIDTH, heads=2, layers=2, feedforward=24)
 
     def make_head(self, name: str) -> Head:
         """Return a head for tokens of `WIDTH` and chunks of `HORIZON` rows for `JOINTS`."""

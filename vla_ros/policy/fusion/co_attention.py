@@ -16,7 +16,8 @@ class CoAttentionFusion(Fusion):
     """Two streams, language and everything sensed; each asks the other, then itself.
 
     The co-attentional transformer layers of ViLBERT (Lu et al. 2019), whose two read-outs are
-    multiplied as there. Scaled down: both streams are as wide, and meet from the first layer on.
+    multiplied as there. Scaled down: both streams are as wide, and meet from the first layer on,
+    of which the shipped sizes leave one.
     """
 
     def __init__(self, width: int, heads: int, layers: int, feedforward: int) -> None:

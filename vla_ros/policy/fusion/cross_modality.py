@@ -17,8 +17,11 @@ class CrossModalityFusion(Fusion):
 
     LXMERT (Tan and Bansal 2019). As there, one cross-attention serves both directions of a layer,
     and the decision is read off the language side. Scaled down from 9, 5 and 5 layers to one, one
-    and `layers`; the things that relate are the sighted points, with joints and IMU among them.
+    and `layers`, of the last of which the language side alone is computed; the things that relate
+    are the sighted points, with joints and IMU among them.
     """
+
+    least_layers = 2
 
     def __init__(self, width: int, heads: int, layers: int, feedforward: int) -> None:
         """Build the three encoders."""

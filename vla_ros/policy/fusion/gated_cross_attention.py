@@ -17,10 +17,11 @@ LATENTS = 6
 class GatedCrossAttentionFusion(Fusion):
     """A Perceiver resampler, and a trunk that reads its latents through tanh gates.
 
-    Flamingo (Alayrac et al. 2022; Jaegle et al. 2021 for the resampler). Its frozen language model
-    is here the sentence encoder in front of the policy, whose slots, with the joint state, go
-    through a small trunk. The gates begin closed, as there: at first the trunk alone decides.
-    Scaled down to six latents, one resampler layer, and a gate in every layer of the trunk.
+    Flamingo (Alayrac et al. 2022; Jaegle et al. 2021 for the resampler). What is frozen here is
+    the sentence encoder in front of the policy, whose slots, with the joint state, go through a
+    small trunk; the trunk itself is trained from nothing, as there is no language model of this
+    size that it could be taken from. The gates begin closed, as there: at first the trunk alone
+    decides. Scaled down to six latents, one resampler layer, and a gate in every layer.
     """
 
     def __init__(self, width: int, heads: int, layers: int, feedforward: int) -> None:

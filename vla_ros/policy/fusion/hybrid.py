@@ -24,8 +24,11 @@ class HybridFusion(Fusion):
 
     Attention bottlenecks (Nagrani et al. 2021): in every layer, each stream attends to itself and
     to the exchange tokens; what the streams made of those is averaged. Scaled down to three
-    streams and four exchange tokens, which meet in every layer instead of the last ones.
+    streams and four exchange tokens, which meet in every layer instead of the last ones. What a
+    stream writes in one layer the others read in the next.
     """
+
+    least_layers = 2
 
     def __init__(self, width: int, heads: int, layers: int, feedforward: int) -> None:
         """Build one layer per stream and meeting."""
@@ -46,12 +49,12 @@ class HybridFusion(Fusion):
         }
         exchange = self.exchange.expand(own["language"].tokens.shape[0], -1, -1)
         for layer in self.layers:
-            told = []
+            written = []
             for name in GROUPS:
                 mixed = layer[name](_with(exchange, own[name]))  # type: ignore[index]
-                told.append(mixed.tokens[:, :EXCHANGED] * there[name])
+                written.append(mixed.tokens[:, :EXCHANGED] * there[name])
                 own[name] = Stream(mixed.tokens[:, EXCHANGED:], own[name].mask)
-            exchange = torch.stack(told).sum(0) / torch.stack([*there.values()]).sum(0)
+            exchange = torch.stack(written).sum(0) / torch.stack([*there.values()]).sum(0)
         return single(self.norm(exchange.mean(1)))
 
 

@@ -18,8 +18,10 @@ class LateFusion(Fusion):
     """One opinion per modality, weighed by a learned reliability.
 
     Decision-level combination (Baltrušaitis et al. 2019, section 6.1; Kittler et al. 1998). No
-    modality sees another one. All see the instruction, since a decision without it would be about
-    no task. The layers are shared, each modality marks its tokens; what is missing has no vote.
+    modality sees another one here. All see the instruction, since a decision without it would be
+    about no task; and the head, which all share, sees the joint state beside each opinion. Scaled
+    down: the layers are shared as well, each modality marks its tokens. What is missing has no
+    vote.
     """
 
     def __init__(self, width: int, heads: int, layers: int, feedforward: int) -> None:

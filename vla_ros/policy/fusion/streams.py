@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from vla_ros.core.errors import UserError
 
 #: The order of the modalities wherever they are concatenated. `language` and `state` are always
 #: there; `memory` is where things were when the instruction came.
@@ -33,7 +35,13 @@ class Fused(NamedTuple):
 
 
 class Fusion(nn.Module, ABC):
-    """Mixes the modalities; what is masked can change nothing of what comes out."""
+    """Mixes the modalities; what is masked can change nothing of what comes out.
+
+    Attributes:
+        least_layers: With fewer, what the fusion is named for would not happen.
+    """
+
+    least_layers: ClassVar[int] = 1
 
     def __init__(self, width: int, heads: int, layers: int, feedforward: int) -> None:
         """Build the layers.
@@ -43,8 +51,16 @@ class Fusion(nn.Module, ABC):
             heads: Attention heads.
             layers: How often the modalities are mixed.
             feedforward: Width of the hidden layer behind every attention.
+
+        Raises:
+            UserError: if there are fewer than `least_layers`.
         """
         super().__init__()
+        if layers < self.least_layers:
+            raise UserError(
+                f"{type(self).__name__} with {layers} layers would not mix the modalities as its "
+                f"name says; it takes {self.least_layers} or more (policy.layers)"
+            )
         self.width, self.heads = width, heads
         self.layer_count, self.feedforward = layers, feedforward
 
