@@ -5,11 +5,13 @@ python bench/in_context.py --policy models/tabletop-small --json bench/results/i
 Every scene is new, and asked for one of its things: an unseen colour-shape pair called by its
 name, or a pair, unseen or not, called by a word that means nothing. The demonstrations come from
 other scenes that hold such a thing: each is what an expert's episode begins with, and where the
-thing stood. Open loop, the policy is right if it points at the thing that is meant; closed loop,
+thing stood. Open loop, the policy is right if it looks at the thing that is meant; closed loop,
 if it does what it is told. With and without demonstrations the scenes are the same.
 
-`gain` is that of the strictest case, `new_sounds`: pair, word and the word's syllables are all
-unseen. `misled` says what a prompt costs that is about another thing than the instruction.
+`gain` is that of `new_sounds`: pair, word and the word's syllables are all unseen, so that without
+demonstrations there is only a guess. `named_gain` is that of unseen pairs called by their name,
+which words alone tell mostly. `misled` says what a prompt costs that is about another thing than
+the instruction.
 """
 
 from __future__ import annotations
@@ -135,8 +137,9 @@ def summarize(
     headline, beside = first["cases"][HEADLINE], first["cases"][BESIDE]
     return {
         **{key: headline[key] for key in ("gain", "gain_low", "gain_high")},
+        **{f"named_{key}": beside[key] for key in ("gain", "gain_low", "gain_high")},
         # a gain, or none that is said to be none; harm is neither
-        "gain_or_finding": bool(headline["gain_high"] >= 0),
+        "gain_or_finding": bool(min(headline["gain_high"], beside["gain_high"]) >= 0),
         "finding": f"{headline['finding']} {beside['finding']}",
         "scenes": headline["scenes"],
         "policies": rows,

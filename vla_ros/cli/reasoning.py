@@ -91,6 +91,7 @@ def reasoning_table(results: Mapping[str, Any]) -> Table:
     if absent is not None:
         table.caption = (
             f"absent refused {100 * absent['absent_refused']:.1f} %, present refused "
-            f"{100 * absent['present_refused']:.1f} %, AUROC of the score {absent['auroc']:.3f}"
+            f"{100 * absent['present_refused']:.1f} %, AUROC of the score {absent['auroc']:.3f}, "
+            f"calibration error {absent['calibration_error']:.3f}"
         )
     return table

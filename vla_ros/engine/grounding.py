@@ -31,12 +31,13 @@ class Grounding:
     Attributes:
         slots: What the policy is told (1, 4, W).
         queries: What its eyes look for (1, 2, W).
-        score: How likely it is that everything asked for is there, 0 to 1; calibrated.
+        score: How likely it is that everything asked for is there, 0 to 1, by the words alone.
         match: How likely it is that words and scene belong together, 0 to 1.
         pointers: How likely each region is the object, the target (2, K + 1); last, none of them.
         regions: Things in the image (K, 6): xyz [m] in the base frame, presence, pixel [px].
         similarity: Of object and target with each region (2, K), cosine.
         embedding: What each region looks like (K, E).
+        prompted: Whether demonstrations said what the words mean.
     """
 
     slots: Float32Array
@@ -47,6 +48,7 @@ class Grounding:
     regions: Float32Array
     similarity: Float32Array
     embedding: Float32Array
+    prompted: bool = False
 
     def region_at(self, xyz: Float32Array) -> int | None:
         """Return the region nearest to a point (3,) [m] in the base frame; None if far."""
@@ -68,7 +70,15 @@ class Grounding:
     @property
     def found(self) -> bool:
         """Whether there is nothing to gain from another image."""
-        return self.sureness >= SURE and self.score >= THERE
+        return self.sureness >= SURE and self.presence >= THERE
+
+    @property
+    def presence(self) -> float:
+        """How likely it is that everything asked for is there, by words or by demonstrations.
+
+        Demonstrations tell the pointer alone what words mean that the score has never heard.
+        """
+        return max(self.score, self.sureness) if self.prompted else self.score
 
     @property
     def sureness(self) -> float:
@@ -87,7 +97,7 @@ class Grounder:
         """Ground with the graph of a session."""
         self._session = session
         self._tokens: LanguageTokens | None = None
-        self._looks = 0
+        self._looks, self._seen = 0, False
         self._shape = next(i for i in session.get_inputs() if i.name == "shown").shape
         self.show(())
         self._prompt = self._shown  # of the instruction in force
@@ -96,7 +106,7 @@ class Grounder:
 
     def start(self, tokens: LanguageTokens) -> None:
         """Take a new instruction."""
-        self._tokens, self._looks, self.best = tokens, 0, None
+        self._tokens, self._looks, self._seen, self.best = tokens, 0, False, None
         self._prompt = self._shown
 
     def show(self, demonstrated: Sequence[Float32Array]) -> None:
@@ -125,15 +135,22 @@ class Grounder:
     def update(self, inputs: Mapping[str, NDArray[np.generic]]) -> Grounding:
         """Return what the instruction means, after a look at one more image if that may help.
 
+        Without the front camera there is nothing to look at: it takes no turn, and what is made
+        of it gives way to the first image.
+
         Args:
             inputs: Of the policy's graph; `INPUTS` are read.
         """
         if self.best is not None and (self.best.found or self._looks >= MOST_LOOKS):
             return self.best
+        seen = bool(inputs["present"][0, 0])
+        if self.best is not None and not seen:
+            return self.best
         found = self.look(inputs)
-        self._looks += 1
-        if self.best is None or _better(found, self.best):
+        self._looks += seen
+        if self.best is None or not self._seen or _better(found, self.best):
             self.best = found
+        self._seen = seen
         return self.best
 
     def look(
@@ -160,8 +177,9 @@ class Grounder:
             regions=regions[0],
             similarity=likeness[0],
             embedding=looks[0],
+            prompted=bool(prompt["shown_mask"].any()),
         )
 
 
 def _better(one: Grounding, other: Grounding) -> bool:
-    return min(one.sureness, one.score) > min(other.sureness, other.score)
+    return min(one.sureness, one.presence) > min(other.sureness, other.presence)

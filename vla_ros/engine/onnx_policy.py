@@ -147,7 +147,7 @@ class OnnxPolicy:
             positions=chunk[0].astype(np.float64),
             progress=float(progress[0]),
             instruction=self._instruction,
-            grounding=found.score if inputs["present"][0, 0] else 1.0,
+            grounding=found.presence if inputs["present"][0, 0] else 1.0,
         )
 
     def reconsider(self, inputs: Mapping[str, NDArray[np.generic]]) -> FloatArray:

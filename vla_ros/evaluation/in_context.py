@@ -15,8 +15,8 @@ from numpy.random import Generator
 
 from vla_ros.core.demonstration import Demonstration
 from vla_ros.core.errors import UserError
-from vla_ros.core.types import FloatArray, Observation
-from vla_ros.engine.grounding import NEAR_M, Grounding
+from vla_ros.core.types import Float32Array, FloatArray, Observation
+from vla_ros.engine.grounding import NEAR_M
 from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.evaluation.episode import EpisodeResult, run_episode
 from vla_ros.sim.environment import Environment
@@ -63,7 +63,7 @@ class Asked:
     """How one policy answered in one scene.
 
     Attributes:
-        right: By the number of demonstrations, whether it pointed at what was asked for.
+        right: By the number of demonstrations, whether it looked at what was asked for.
         shown: How many demonstrations it took, of the most there are to be.
         refused: How many it refused before that.
         chance: How often a guess among the objects would be right.
@@ -211,8 +211,7 @@ class Asker:
             policy.show(prompt[:count])
             policy.start(text)
             policy.infer(seen)
-            assert policy.grounding is not None
-            right[count] = points_at(policy.grounding, place)
+            right[count] = looks_at(policy.points, place)
         policy.show(())
         return Asked(
             right=right, shown=len(prompt), refused=refused, chance=1.0 / len(scene.objects)
@@ -237,12 +236,9 @@ class Asker:
         return pairs
 
 
-def points_at(found: Grounding, place: FloatArray) -> bool:
-    """Return whether the region that is most likely meant stands at a place (3,) [m].
+def looks_at(points: Float32Array, place: FloatArray) -> bool:
+    """Return whether what a policy takes for the object (2, 4) stands at a place (3,) [m].
 
-    "None of them" points nowhere.
+    That is what acting starts from, whether words or pointer told the eyes what to look for.
     """
-    chosen = int(found.pointers[0].argmax())
-    if chosen == len(found.regions):
-        return False
-    return bool(np.linalg.norm(found.regions[chosen, :2] - place[:2]) <= NEAR_M)
+    return bool(np.linalg.norm(points[0, :2] - place[:2]) <= NEAR_M)

@@ -16,6 +16,7 @@ from vla_ros.evaluation.suite import OnEpisode, evaluate
 from vla_ros.sim.reasoning import REASONING_SUITES
 
 ABSENT = "absent"
+BINS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,26 @@ def refusal(results: Sequence[EpisodeResult]) -> dict[str, float]:
         "auroc": auroc(
             [result.grounding for result in present], [result.grounding for result in absent]
         ),
+        **calibration(
+            [result.grounding for result in results], [not result.absent for result in results]
+        ),
+    }
+
+
+def calibration(chances: Sequence[float], outcomes: Sequence[bool]) -> dict[str, float]:
+    """Return how far chances are from how often it was so.
+
+    The Brier score (1950) is the mean squared error; the expected calibration error (Guo et al.
+    2017) the mean distance of chance and frequency over `BINS` bins as wide as each other.
+    """
+    said, so = np.asarray(chances, float), np.asarray(outcomes, float)
+    if len(said) == 0:
+        return {"brier": float("nan"), "calibration_error": float("nan")}
+    bins = np.minimum((said * BINS).astype(int), BINS - 1)
+    apart = [abs(said[bins == each].sum() - so[bins == each].sum()) for each in range(BINS)]
+    return {
+        "brier": float(((said - so) ** 2).mean()),
+        "calibration_error": float(sum(apart) / len(said)),
     }
 
 

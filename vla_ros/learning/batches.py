@@ -82,8 +82,9 @@ class Batcher:
     def image_digest(self) -> str:
         """Return a digest that tells these rendered states from others."""
         digest = hashlib.sha256()
-        for name in sorted(self._data.images):
-            digest.update(np.ascontiguousarray(self._data.images[name]).data)
+        for arrays in (self._data.images, self._data.meta, self._data.states):
+            for name in sorted(arrays):
+                digest.update(np.ascontiguousarray(arrays[name]).data)
         return digest.hexdigest()
 
     def draw_images(self, count: int) -> np.ndarray:

@@ -19,7 +19,7 @@ SENTENCES = 12
 
 
 def freeze(policy: Policy, names: Sequence[str]) -> list[nn.Module]:
-    """Keep parameters from being trained whose names begin with one of `names`.
+    """Keep parts of the policy, modules by their names, from being trained.
 
     Returns:
         The modules of those names, which are to stay in evaluation mode: normalization statistics

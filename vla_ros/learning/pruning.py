@@ -37,7 +37,7 @@ CRITERIA = ("taylor", "magnitude")
 #: Layers keep a multiple of this: processors compute in blocks, and pay for those they begin.
 BLOCK = 8
 #: Terms of networks that a bundle lacks say nothing about its units.
-_UNTOLD = ("text",)
+_UNTOLD = ("text", "told")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ class SeenScenes:
     @torch.no_grad()
     def look(policy: Policy, batcher: Batcher, *, depth: bool = True) -> SeenScenes:
         """Look at every rendered state of the demonstrations, with depth or without."""
-        was_training = policy.training
+        modes = {module: module.training for module in policy.modules()}
         policy.eval()
         seen, of = [], []
         count = batcher.image_count
@@ -48,7 +48,8 @@ class SeenScenes:
             things = policy.scan(batch.rgb[0], batch.depth[0], present)
             seen.append(things)
             of.append(match(policy, batch, things))
-        policy.train(was_training)
+        for module, training in modes.items():
+            module.training = training
         return SeenScenes(
             SeenThings(*(torch.cat(values) for values in zip(*seen, strict=True))),
             Matched(*(torch.cat(values) for values in zip(*of, strict=True))),
@@ -62,7 +63,8 @@ class SeenScenes:
         """
         digest = _digest(policy, batcher)
         if cache.exists():
-            with safe_open(cache, "pt") as file:
+            device = str(next(policy.parameters()).device)
+            with safe_open(cache, "pt", device=device) as file:
                 if (file.metadata() or {}).get(DIGEST) == digest:
                     return [SeenScenes._read(file, name) for name in ("depth", "flat")]
         seen = [SeenScenes.look(policy, batcher, depth=depth) for depth in (True, False)]

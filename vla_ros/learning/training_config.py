@@ -152,6 +152,9 @@ class TrainingConfig:
                 raise UserError(
                     f"{file}: no such file; --{name} takes a checkpoint.pt or a bundle's folder"
                 )
+        for name in ("pointing", "matching", "contrast", "masked"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0.0):
+                raise UserError(f"{name} is {getattr(self, name)}; expected 0 or more")
         self._check_efficiency()
 
     def _check_efficiency(self) -> None:

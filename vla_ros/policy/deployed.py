@@ -172,3 +172,12 @@ def example_ground_inputs(config: PolicyConfig, seed: int = 0) -> tuple[Tensor, 
     shown = torch.randn(1, DEMONSTRATIONS, EMBEDDING, generator=draw)
     there = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
     return (*images, words, mask, torch.ones(1, len(MODALITIES)), shown, there)
+
+
+def front_alone(inputs: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[Tensor, ...]:
+    """Return inputs of which all but the front camera's colours is masked, and no prompt given."""
+    masked = dict(zip(names, inputs, strict=True))
+    masked["present"] = torch.tensor([[float(name == "front") for name in MODALITIES]])
+    if "shown_mask" in masked:
+        masked["shown_mask"] = torch.zeros_like(masked["shown_mask"])
+    return tuple(masked.values())

@@ -18,7 +18,10 @@ REGIONS = 8
 EMBEDDING = 64
 #: Classes that an embedding is asked for: six colours and none; three shapes and two containers.
 COLOUR_CLASSES, KIND_CLASSES = 7, 5
-#: What is said of a region: chances of colours and of kinds, half size [cm].
+#: Colours and kinds are told more decidedly than their logits are, so that questions can rely on
+#: them.
+SHARPNESS = 2.0
+#: What is said of a region: shares of colours and of kinds, half size [cm].
 ATTRIBUTES = COLOUR_CLASSES + KIND_CLASSES + 1
 #: A peak below this is no thing.
 PRESENCE = 0.25
@@ -88,8 +91,8 @@ class RegionProposer(nn.Module):
     def describe(self, embedding: Tensor) -> Tensor:
         """Return the attributes (B, K, ATTRIBUTES) of embeddings (B, K, EMBEDDING)."""
         colour, kind, half = self.attributes(embedding)
-        chances = [torch.softmax(2 * logits, -1) for logits in (colour, kind)]
-        return torch.cat([*chances, half[..., None]], -1)
+        sharp = [torch.softmax(SHARPNESS * logits, -1) for logits in (colour, kind)]
+        return torch.cat([*sharp, half[..., None]], -1)
 
 
 def _gather(maps: Tensor, cell: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 RELATION = 64  # width of the networks
-PAIR = 8  # features of a pair, see `_pairs`
+PAIR = 8  # features of a pair, see `pairs_of`
 
 
 class RelationPointer(nn.Module):

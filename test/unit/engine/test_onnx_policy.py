@@ -16,6 +16,7 @@ from vla_ros.contract import RobotContract, load_contract
 from vla_ros.core.errors import BundleError, ContractError, InstructionRejected, ObservationError
 from vla_ros.core.protocols import Policy
 from vla_ros.core.types import Observation
+from vla_ros.engine.grounding import MOST_LOOKS
 from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.policy.bundle import DESCRIPTION, GRAPH
 from vla_ros.testing.observations import make_observation
@@ -133,6 +134,28 @@ def test_the_robots_contract_decides_whether_a_camera_may_be_missing(
     with pytest.raises(ObservationError, match=r"images\.wrist: is missing, and the contract"):
         strict.infer(front)
     assert np.isfinite(tolerant.infer(front).positions).all()
+
+
+def test_a_front_camera_that_comes_back_is_looked_through(
+    untrained_bundle: Path, observation: Observation
+) -> None:
+    contract = load_contract("tabletop_sim")
+    loose = tuple(
+        replace(spec, required=False) if spec.camera == "front" else spec
+        for spec in contract.observations
+    )
+    policy = OnnxPolicy(untrained_bundle, replace(contract, observations=loose))
+    blind = replace(
+        observation,
+        images={"wrist": observation.images["wrist"]},
+        depths={"wrist": observation.depths["wrist"]},
+    )
+    policy.start("lift the red cube")
+    for _ in range(MOST_LOOKS + 1):
+        assert policy.infer(blind).grounding == 1.0, "it cannot tell"
+    late = policy.infer(observation)
+    policy.start("lift the red cube")
+    assert late.grounding == policy.infer(observation).grounding
 
 
 def test_without_any_camera_there_is_no_chunk(

@@ -11,8 +11,7 @@ import pytest
 
 from vla_ros.core.demonstration import Demonstration
 from vla_ros.core.errors import UserError
-from vla_ros.core.types import Observation
-from vla_ros.engine.grounding import Grounding
+from vla_ros.core.types import Float32Array, Observation
 from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.evaluation.gain import Gain
 from vla_ros.evaluation.in_context import (
@@ -22,7 +21,7 @@ from vla_ros.evaluation.in_context import (
     Case,
     Trial,
     coin_word,
-    points_at,
+    looks_at,
 )
 from vla_ros.sim.scenes import HELD_OUT_COMBINATIONS, TEST_SEED, Scene
 
@@ -31,25 +30,12 @@ NEW = Case(name="new", about="Unseen pairs", split="combination", syllables=("da
 MISLED = Case(name="misled", about="Known pairs", split="seeds", misled=True)
 
 
-def grounding_at(scene: Scene, name: str | None) -> Grounding:
-    """What points at a thing, or at none of them."""
-    count = len(scene.objects)
-    regions = np.zeros((count, 6), np.float32)
-    regions[:, :2], regions[:, 3] = [item.xy for item in scene.objects], 1.0
-    pointers = np.full((2, count + 1), 0.01, np.float32)
-    names = [item.name for item in scene.objects]
-    pointers[0, count if name is None else names.index(name)] = 0.9
-    empty = np.zeros(0, np.float32)
-    return Grounding(
-        slots=empty,
-        queries=empty,
-        score=0.5,
-        match=0.5,
-        pointers=pointers,
-        regions=regions,
-        similarity=empty,
-        embedding=empty,
-    )
+def points_of(scene: Scene, name: str | None) -> Float32Array:
+    """What takes a thing for the object; None: the middle of nowhere."""
+    points = np.zeros((2, 4), np.float32)
+    if name is not None:
+        points[0] = [*scene.find(name).xy, 0.02, 0.9]
+    return points
 
 
 class Learner:
@@ -59,7 +45,7 @@ class Learner:
         self.scene = scene
         self.prompts: list[list[Demonstration]] = []
         self.texts: list[str] = []
-        self.grounding: Grounding | None = None
+        self.points = points_of(scene, None)
 
     def show(self, demonstrations: Sequence[Demonstration]) -> None:
         self.prompts.append(list(demonstrations))
@@ -71,7 +57,7 @@ class Learner:
 
     def infer(self, observation: Observation) -> None:
         enough = len(self.prompts[-1]) >= 2
-        self.grounding = grounding_at(self.scene, self.scene.named if enough else None)
+        self.points = points_of(self.scene, self.scene.named if enough else None)
 
 
 def test_a_scene_is_asked_with_none_to_four_demonstrations_that_differ() -> None:
@@ -119,12 +105,12 @@ def test_a_coined_word_is_of_one_to_three_syllables() -> None:
     assert len(words) == 2 + 4 + 8
 
 
-def test_none_of_them_and_another_thing_are_wrong() -> None:
+def test_another_thing_and_none_are_wrong() -> None:
     scene = Trial(case=NAMED, index=0).scene
     place = np.array([*scene.find(scene.named).xy, 0.02])
-    assert points_at(grounding_at(scene, scene.named), place)
-    assert not points_at(grounding_at(scene, None), place)
-    assert not points_at(grounding_at(scene, scene.objects[1].name), place)
+    assert looks_at(points_of(scene, scene.named), place)
+    assert not looks_at(points_of(scene, None), place)
+    assert not looks_at(points_of(scene, scene.objects[1].name), place)
 
 
 @pytest.mark.parametrize(

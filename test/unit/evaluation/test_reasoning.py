@@ -11,7 +11,7 @@ from vla_ros.core.types import ActionChunk, FloatArray, Observation
 from vla_ros.evaluation.blindfold import Blindfold
 from vla_ros.evaluation.episode import EpisodeResult, run_episode
 from vla_ros.evaluation.plan import EvaluationPlan
-from vla_ros.evaluation.reasoning import SuiteResult, auroc, refusal, summarize
+from vla_ros.evaluation.reasoning import SuiteResult, auroc, calibration, refusal, summarize
 from vla_ros.evaluation.report import Report
 from vla_ros.learning.experts import Expert
 from vla_ros.planner.steps import StepSplitter
@@ -172,7 +172,21 @@ def test_refusals_are_counted_apart_for_absent_and_present() -> None:
             episode(3, refused=True, grounding=0.4),
         ]
     )
-    assert rates == {"absent_refused": 0.5, "present_refused": 0.5, "auroc": 0.75}
+    assert rates == {
+        "absent_refused": 0.5,
+        "present_refused": 0.5,
+        "auroc": 0.75,
+        "brier": pytest.approx((0.01 + 0.49 + 0.01 + 0.36) / 4),
+        "calibration_error": pytest.approx((0.1 + 0.7 + 0.1 + 0.6) / 4),
+    }
+
+
+def test_chances_that_come_true_as_often_as_they_say_are_calibrated() -> None:
+    chances = [0.25] * 4 + [1.0] * 3
+    outcomes = [True, False, False, False, True, True, True]
+    assert calibration(chances, outcomes)["calibration_error"] == pytest.approx(0.0)
+    turned = [not outcome for outcome in outcomes]
+    assert calibration(chances, turned)["calibration_error"] == pytest.approx((4 * 0.5 + 3) / 7)
 
 
 @pytest.mark.parametrize("suite", REASONING_SUITES)

@@ -240,6 +240,15 @@ def test_demonstrations_without_commands_train_the_eyes_alone(
     assert not Demonstrations.load(config.data, (old,)).meta["imitate"].all()
 
 
+@pytest.mark.parametrize("name", ["pointing", "matching", "contrast", "masked"])
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_a_weight_that_would_leave_a_loss_out_unsaid_is_refused(
+    config: TrainingConfig, name: str, weight: float
+) -> None:
+    with pytest.raises(UserError, match=f"{name} is {weight}; expected 0 or more"):
+        replace(config, **{name: weight})  # type: ignore[arg-type]
+
+
 def test_statistics_come_from_the_demonstrations(config: TrainingConfig) -> None:
     trainer = Trainer(config, tabletop_small())
     states = trainer.data.states

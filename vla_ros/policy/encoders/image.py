@@ -19,7 +19,9 @@ DEPTH_CHANNELS = slice(3, 5)
 class ImageEncoder(nn.Module, ABC):
     """Makes a map of cells of one camera's image.
 
-    An encoder is built from a `PolicyConfig` and the `CameraGeometry` of its camera.
+    An encoder is built from a `PolicyConfig` and the `CameraGeometry` of its camera. The policy
+    asks the map where things are, and makes tokens of their places; `tokens` gives the cells
+    themselves to fusions of other policies.
     """
 
     @abstractmethod

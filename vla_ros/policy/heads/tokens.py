@@ -31,8 +31,8 @@ class TokensHead(Head):
 
     - Bins: frequency k reaches `SPAN * sqrt(horizon) / (k + 1)`, as far as a chunk whose joint
       jumps once can. It counts in the loss in proportion.
-    - Labels: a value between two centres is shared between their bins (two-hot, Dabney et al.
-      2018 and Hafner et al. 2023), so nothing is lost by binning.
+    - Labels: a value between two centres is shared between their bins (two-hot, Bellemare
+      et al. 2017 and Hafner et al. 2023), so nothing is lost by binning.
     - Run time: the expected value, not the likeliest bin. Tokens that are told independently would
       otherwise mix two ways of acting, some from one and some from the other; the expected values
       are those of the mean chunk. They also move smoothly where the likeliest bin flips, in torch
