@@ -14,17 +14,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from several_runs import keep_settings, run_vla_ros, share_caches  # type: ignore[import-not-found]
 
 from vla_ros.cli.measurement import conclude
 from vla_ros.core.protocols import Policy
@@ -37,6 +37,7 @@ from vla_ros.evaluation.robustness import compare
 from vla_ros.evaluation.suite import evaluate
 from vla_ros.learning.adapters import adapt, trained_parameters
 from vla_ros.learning.experts import Expert
+from vla_ros.learning.training_config import LORA_TARGETS
 from vla_ros.policy.bundle import GRAPH, GROUNDING, Bundle
 from vla_ros.policy.configuration import PolicyConfig
 from vla_ros.policy.model import Policy as Network
@@ -90,6 +91,7 @@ class Variant:
 def main() -> int:
     """Make, measure and print every variant; write, check."""
     settings, args = _arguments()
+    keep_settings(settings.folder, asdict(settings))
     rows: dict[str, Row] = {}
     for name in ["whole", *(name for name in args.only if name != "whole")]:
         rows[name] = _row(settings, name)
@@ -275,7 +277,9 @@ def _prune(settings: Settings, folder: Path) -> Path:
     if not output.exists():
         data = [f"--data={each}" for each in settings.data]
         share = f"--share={settings.share}"
-        _run(["prune", str(settings.start), str(output), share, *data], folder / "prune.log")
+        run_vla_ros(
+            ["prune", str(settings.start), str(output), share, *data], folder / "prune.log"
+        )
     return output
 
 
@@ -295,37 +299,17 @@ def _train(
         given += [] if begin is None else [f"--start={begin}"]
         given += [f"--output={output}", f"--steps={steps or settings.steps}"]
         output.mkdir(parents=True, exist_ok=True)
-        _share_caches(settings.folder, output)
-        _run(["train", *given, *options], folder / "train.log")
-        _share_caches(output, settings.folder)
+        share_caches(settings.folder, output)
+        run_vla_ros(["train", *given, *options], folder / "train.log")
+        share_caches(output, settings.folder)
     return _export(output / "checkpoint.pt", folder)
 
 
 def _export(checkpoint: Path, folder: Path) -> Path:
     bundle = folder / "bundle"
     if not (bundle / "bundle.json").exists():
-        _run(["export", str(checkpoint), str(bundle)], folder / "export.log")
+        run_vla_ros(["export", str(checkpoint), str(bundle)], folder / "export.log")
     return bundle
-
-
-def _share_caches(source: Path, target: Path) -> None:
-    """Embedded sentences are the same for all runs: link them."""
-    for name in ("sentences.npz", "questions.npz"):
-        if (source / name).exists() and not (target / name).exists():
-            (target / name).hardlink_to(source / name)
-
-
-def _run(arguments: list[str], log: Path) -> None:
-    with log.open("a", encoding="utf-8") as file:
-        done = subprocess.run(
-            [sys.executable, "-m", "vla_ros.cli.app", *arguments],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if done.returncode:
-        last = "\n".join(log.read_text(encoding="utf-8").splitlines()[-5:])
-        sys.exit(f"vla_ros {arguments[0]} failed ({done.returncode}), see {log}:\n{last}")
 
 
 def _none(settings: Settings, network: Network) -> int:
@@ -339,7 +323,7 @@ def _all(settings: Settings, network: Network) -> int:
 
 
 def _of_adapters(settings: Settings, network: Network) -> int:
-    adapt(network, settings.rank, ("fusion", "language", "grounder"))
+    adapt(network, settings.rank, LORA_TARGETS)
     return trained_parameters(network)
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import load_file
+from several_runs import CACHES, keep_settings, run_vla_ros, share_caches  # type: ignore[import-not-found]
 
 from vla_ros.cli.measurement import conclude
 from vla_ros.contract import load_contract
@@ -56,8 +56,6 @@ ANEW = (
 #: Bad senses that every run is measured under.
 DISTURBED = ("no_depth", "no_wrist", "no_imu", "noisy_images", "moved_front")
 LATENCY_RUNS = 200
-#: What all runs compute alike from data and shared parts: embedded sentences, what eyes saw.
-CACHES = ("sentences.npz", "questions.npz", "seen.safetensors")
 Row = dict[str, Any]
 
 
@@ -88,7 +86,7 @@ def main() -> None:
         reasoning=args.reasoning_episodes,
         robustness=args.robustness_episodes,
     )
-    _keep_settings(settings)
+    keep_settings(settings.folder, asdict(settings))
     _prepare(settings)
     runs = [(fusion, seed) for seed in range(args.seeds) for fusion in args.fusions]
     with ThreadPoolExecutor(args.together) as pool:
@@ -124,30 +122,7 @@ def _prepare(settings: Settings) -> None:
     if not (settings.folder / CACHES[-1]).exists():
         first = next(iter(FUSIONS))
         _train(replace(settings, steps=1, folder=settings.folder / "prepared"), first, 0, 1)
-        _share_caches(settings.folder / "prepared", settings.folder)
-
-
-def _keep_settings(settings: Settings) -> None:
-    """Note what the folder's runs are of; refuse to mix them with others."""
-    path = settings.folder / "settings.json"
-    kept = {
-        name: [Path(each).name for each in value] if isinstance(value, tuple) else str(value)
-        for name, value in asdict(settings).items()
-        if name != "folder"
-    }
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(kept, indent=2))
-    elif (before := json.loads(path.read_text())) != kept:
-        apart = [
-            f"{key} {before.get(key)} and {kept[key]}"
-            for key in kept
-            if before.get(key) != kept[key]
-        ]
-        sys.exit(
-            f"{path}: runs there were made with other settings ({'; '.join(apart)}); "
-            "take another folder"
-        )
+        share_caches(settings.folder / "prepared", settings.folder)
 
 
 def _train_and_play(settings: Settings, fusion: str, seed: int, together: int) -> None:
@@ -168,7 +143,7 @@ def _train(settings: Settings, fusion: str, seed: int, together: int) -> None:
     if (bundle / "bundle.json").exists():
         return
     output.mkdir(parents=True, exist_ok=True)
-    _share_caches(settings.folder, output)
+    share_caches(settings.folder, output)
     folders = [f"--data={folder}" for folder in settings.data]
     stills = [f"--eyes-only={folder}" for folder in settings.stills]
     sets = [
@@ -178,20 +153,11 @@ def _train(settings: Settings, fusion: str, seed: int, together: int) -> None:
         "--set=training.masked=0",  # it would take a third of the time
     ]
     sizes = ["--images=96", "--episodes=24", "--learning-rate=1e-3", f"--steps={settings.steps}"]
-    began = time.monotonic()
     what = [f"--start={settings.start}", f"--output={output}", f"--fusion={fusion}"]
     how = [f"--seed={seed}", f"--threads={_cores(together)}", *sizes, *sets]
-    _run(["train", *folders, *stills, *what, *how], output / "train.log")
-    _share_caches(output, settings.folder)
-    _run(["export", str(output / "checkpoint.pt"), str(bundle)], output / "export.log")
-    (output / "trained.json").write_text(json.dumps({"seconds": time.monotonic() - began}))
-
-
-def _share_caches(source: Path, target: Path) -> None:
-    """Embedded sentences, and what the eyes saw, are the same for all runs: link them."""
-    for name in CACHES:
-        if (source / name).exists() and not (target / name).exists():
-            os.link(source / name, target / name)
+    run_vla_ros(["train", *folders, *stills, *what, *how], output / "train.log")
+    share_caches(output, settings.folder)
+    run_vla_ros(["export", str(output / "checkpoint.pt"), str(bundle)], output / "export.log")
 
 
 def _play(settings: Settings, fusion: str, seed: int, *, workers: int) -> dict[str, Row]:
@@ -227,7 +193,10 @@ def _measure(settings: Settings, fusion: str, seed: int) -> Row:
         "latency_ms": latency_ms(bundle),
         **count_parameters(bundle),
         "robustness": {
-            name: {key: value[key] for key in ("success", "points_lost")}
+            name: {
+                key: value[key]
+                for key in ("success", "points_lost", "points_lost_low", "points_lost_high")
+            }
             for name, value in robust["robustness"].items()
         },
         "robustness_episodes": settings.robustness,
@@ -239,7 +208,7 @@ def _measure(settings: Settings, fusion: str, seed: int) -> Row:
 def _evaluated(output: Path, name: str, episodes: int, *options: str) -> Row:
     path, bundle = output / f"{name}.json", output / "bundle"
     if not path.exists():
-        _run(
+        run_vla_ros(
             ["eval", f"--policy={bundle}", f"--episodes={episodes}", f"--json={path}", *options],
             output / f"{name}.log",
         )
@@ -272,25 +241,11 @@ def _collected(folder: Path, name: str, *options: str) -> list[Path]:
     output = folder / "data" / name
     seed = {"states": 20_000_000, "stills": 21_000_000}[name]
     count = {"states": 500, "stills": 3000}[name]
-    _run(
+    run_vla_ros(
         ["collect", f"--output={output}", f"--episodes={count}", f"--seed={seed}", *options],
         folder / f"collect-{name}.log",
     )
     return [output]
-
-
-def _run(arguments: list[str], log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file:
-        done = subprocess.run(
-            [sys.executable, "-m", "vla_ros.cli.app", *arguments],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if done.returncode:
-        last = "\n".join(log.read_text().splitlines()[-5:])
-        sys.exit(f"vla_ros {arguments[0]} failed ({done.returncode}), see {log}:\n{last}")
 
 
 def _note(text: str) -> None:

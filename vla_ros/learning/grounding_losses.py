@@ -28,6 +28,7 @@ MISLED = 0.5
 SCORE_WEIGHT = 0.3
 HALF_CM = 100.0  # half sizes are regressed in [cm]
 
+#: Each term with its weight, 0 where it is only reported.
 Terms = dict[str, tuple[Tensor, float]]
 
 

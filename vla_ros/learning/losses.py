@@ -16,7 +16,7 @@ from vla_ros.learning.distillation import (
     attention_distance,
     pointing_distance,
 )
-from vla_ros.learning.grounding_losses import grounding_terms, match, proposal_loss
+from vla_ros.learning.grounding_losses import Terms, grounding_terms, match, proposal_loss
 from vla_ros.learning.imagined import imagine_anchor, imagine_points
 from vla_ros.learning.looks import with_looks
 from vla_ros.learning.objectives import SlotClassifier, in_view, sighting_loss
@@ -31,9 +31,6 @@ from vla_ros.policy.vision import Sighting
 
 TOLD_WEIGHT = 0.3  # of telling how sentences name the object
 GRIPPER_SLACK_M = 0.05  # how far the gripper's surface may stand before the tcp
-
-#: Each term with its weight, 0 where it is only reported.
-Terms = dict[str, tuple[Tensor, float]]
 
 
 class _Asked(NamedTuple):

@@ -23,7 +23,8 @@ from vla_ros.core.errors import UserError
 from vla_ros.learning.batches import Batcher
 from vla_ros.learning.checkpoints import policy_from_checkpoint, starting_point
 from vla_ros.learning.dataset import Demonstrations
-from vla_ros.learning.losses import Losses, Terms
+from vla_ros.learning.grounding_losses import Terms
+from vla_ros.learning.losses import Losses
 from vla_ros.learning.objectives import SlotClassifier
 from vla_ros.learning.provenance import language_sha256, policy_sha256
 from vla_ros.learning.question_bank import QuestionBank

@@ -22,7 +22,8 @@ from vla_ros.learning.checkpoints import (
 from vla_ros.learning.dataset import Demonstrations
 from vla_ros.learning.distillation import open_teacher
 from vla_ros.learning.freezing import begin_appearance, freeze
-from vla_ros.learning.losses import Losses, Terms
+from vla_ros.learning.grounding_losses import Terms
+from vla_ros.learning.losses import Losses
 from vla_ros.learning.normalization import set_statistics
 from vla_ros.learning.objectives import SlotClassifier
 from vla_ros.learning.process_group import ProcessGroup

@@ -33,6 +33,8 @@ class Objectives:
 
 #: A run may go on with other ones; files are compared by their hashes, not by where they are.
 _CHANGEABLE = ("steps", "checkpoint_every", "output", "language", "device", "threads")
+#: Parts of the policy that adapters adapt.
+LORA_TARGETS = ("fusion", "language", "grounder")
 #: What a step draws, which the processes of a run share.
 ROWS = ("texts", "images", "episodes")
 
@@ -105,7 +107,7 @@ class TrainingConfig:
     device: str = "auto"
     threads: int = 0
     lora_rank: int = 0
-    lora_targets: tuple[str, ...] = ("fusion", "language", "grounder")
+    lora_targets: tuple[str, ...] = LORA_TARGETS
     teacher: Path | None = None
     teaching: float = 1.0
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from vla_ros.cli.app import main
 from vla_ros.core.errors import UserError
 from vla_ros.learning.checkpoints import policy_from_checkpoint, read_checkpoint
-from vla_ros.learning.losses import Terms
+from vla_ros.learning.grounding_losses import Terms
 from vla_ros.learning.pruning import (
     PruningConfig,
     magnitude,

@@ -91,7 +91,7 @@ def second_difference(name: str) -> Tensor:
     def decided(said: dict[str, Stream], seen: dict[str, Stream]) -> Tensor:
         sources = dict.fromkeys(("front", "wrist", "memory"), seen)
         fused = fusion({key: sources.get(key, said)[key] for key in one})
-        return (fused.tokens * fused.weight[..., None]).sum(1)
+        return torch.as_tensor((fused.tokens * fused.weight[..., None]).sum(1))
 
     with torch.no_grad():
         apart = decided(one, one) - decided(one, other)
