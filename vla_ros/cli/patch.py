@@ -17,9 +17,9 @@ from vla_ros.learning.adversarial_patch import (
     Patch,
     PatchConfig,
     make_patch,
-    open_weights,
     render_states,
 )
+from vla_ros.learning.checkpoints import policy_from_checkpoint
 from vla_ros.policy.bundle import Bundle
 
 DEFAULTS = PatchConfig()
@@ -67,7 +67,7 @@ def patch(
 
 
 def _make(bundle: Bundle, config: PatchConfig, console: Console) -> Patch:
-    network = open_weights(bundle)
+    network = policy_from_checkpoint(bundle.directory).requires_grad_(False)
     console.print(f"rendering {config.scenes} training scenes")
     states = render_states(config, LanguageEncoder(bundle.directory))
     columns = (

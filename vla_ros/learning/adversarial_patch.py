@@ -20,17 +20,15 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from safetensors.torch import load_file
 from torch import Tensor
 
-from vla_ros.core.errors import BundleError, UserError
+from vla_ros.core.errors import UserError
 from vla_ros.core.types import UInt8Array
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.evaluation.disturbance.patch import BUNDLE_KEY, random_patch
 from vla_ros.learning.experts import Expert
 from vla_ros.learning.rollouts import Record, run_episode
-from vla_ros.policy.bundle import WEIGHTS, Bundle
-from vla_ros.policy.configuration import CAMERAS, MODALITIES, PolicyConfig
+from vla_ros.policy.configuration import CAMERAS, MODALITIES
 from vla_ros.policy.model import Inputs, Policy
 from vla_ros.policy.places import merge_points
 from vla_ros.policy.vision import KeypointEncoder
@@ -121,7 +119,7 @@ def make_patch(policy: Policy, states: States, config: PatchConfig, on_step: OnS
     """Optimize a patch on most of the states, and compare it with its control on the others.
 
     Args:
-        policy: With fixed weights, see `open_weights`.
+        policy: With fixed weights.
         states: From `render_states`.
         config: How.
         on_step: Called after every step.
@@ -134,21 +132,6 @@ def make_patch(policy: Policy, states: States, config: PatchConfig, on_step: OnS
         moved_rad=harm(policy, others, pixels, config),
         control_rad=harm(policy, others, random_patch(*pixels.shape[:2]), config),
     )
-
-
-def open_weights(bundle: Bundle) -> Policy:
-    """Return a bundle's policy in torch with fixed weights.
-
-    Raises:
-        BundleError: if this version has another architecture.
-    """
-    try:
-        policy = Policy(PolicyConfig.from_dict(bundle.policy))
-        policy.load_state_dict(load_file(bundle.file(WEIGHTS)))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())  # torch lists keys on lines of their own
-        raise BundleError(f"{bundle.directory}: this version cannot read it: {reason}") from error
-    return policy.requires_grad_(False).eval()
 
 
 def render_states(config: PatchConfig, language: LanguageEncoder) -> States:

@@ -36,6 +36,7 @@ from vla_ros.policy.deployed import (
     front_alone,
     graph_inputs,
 )
+from vla_ros.policy.graph_origin import forget_origin
 from vla_ros.policy.model import Policy
 
 #: How far an output of a graph may be from that of torch, as a share of its largest value if that
@@ -128,7 +129,9 @@ def _export(
     )
     assert program is not None
     program.save(str(path), external_data=False)
-    _forget_origin(path)
+    graph = onnx.load(path)
+    forget_origin(graph)
+    onnx.save(graph, path)
     deployed.eval()  # the export restores the training flag of what it was given
     for example in compared:
         worst, error = parity(deployed, path, example, inputs, outputs)
@@ -137,16 +140,6 @@ def _export(
                 f"{path}: output {worst} differs from torch by {error:.2g}, at most {TOLERANCE} "
                 "is allowed"
             )
-
-
-def _forget_origin(path: Path) -> None:
-    """Remove what torch notes in a graph: which line of which file every node comes from."""
-    model = onnx.load(path)
-    described = (model, model.graph, *model.graph.node, *model.graph.value_info)
-    for part in (*described, *model.graph.input, *model.graph.output, *model.graph.initializer):
-        del part.metadata_props[:]
-        part.doc_string = ""
-    onnx.save(model, path)
 
 
 @torch.no_grad()

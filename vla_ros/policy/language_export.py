@@ -26,6 +26,7 @@ from vla_ros.policy.bundle import LANGUAGE, TOKENIZER
 from vla_ros.policy.encoders import LANGUAGE_ENCODERS, LanguageModel
 from vla_ros.policy.encoders.language import SETTING
 from vla_ros.policy.encoders.model_source import read_config
+from vla_ros.policy.graph_origin import forget_origin
 
 #: Tensors below this many elements (norms, biases, segments) stay in float32.
 SMALLEST_QUANTIZED = 100_000
@@ -61,7 +62,7 @@ def export_language(out_dir: Path, source: str = INSTALLED, *, quantize: bool = 
     if quantize:
         graph = quantize_weights(graph)
     graph.producer_name, graph.producer_version, graph.doc_string = "vla_ros", "", ""
-    _forget_origin(graph)
+    forget_origin(graph)
     if source != INSTALLED:  # its shipped file, which has no notes, is made again bit for bit
         onnx.helper.set_model_props(graph, {"encoder": name, "tokens": str(model.tokens)})
     onnx.checker.check_model(graph, full_check=True)
@@ -175,14 +176,6 @@ def _require_same(graph: onnx.ModelProto, model: LanguageModel, source: str) -> 
                 f"{source}: the exported graph differs from the model by {error:.2g} for a "
                 f"sentence of {length} word pieces; at most {TOLERANCE} is allowed"
             )
-
-
-def _forget_origin(model: onnx.ModelProto) -> None:
-    """Remove what torch notes in a graph: which line of which file every node comes from."""
-    del model.metadata_props[:], model.graph.metadata_props[:]
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
 
 
 def _quantize(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[Any]]:

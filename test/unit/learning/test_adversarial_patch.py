@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vla_ros.core.errors import BundleError, UserError
+from vla_ros.core.errors import UserError
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.evaluation.disturbance.patch import patch_bundle, random_patch, read_patch
 from vla_ros.learning import adversarial_patch
@@ -19,12 +19,10 @@ from vla_ros.learning.adversarial_patch import (
     PatchConfig,
     States,
     make_patch,
-    open_weights,
     render_states,
     respond,
 )
 from vla_ros.learning.recipes import tabletop_small
-from vla_ros.policy.bundle import DESCRIPTION, Bundle
 from vla_ros.policy.configuration import CAMERAS
 from vla_ros.policy.model import Policy
 from vla_ros.sim.scenes import TEST_SEED
@@ -143,16 +141,3 @@ def test_a_patch_says_against_which_bundle_it_was_made(tmp_path: Path) -> None:
 def test_a_patch_that_cannot_be_made_is_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
         PatchConfig(**options)
-
-
-def test_weights_of_another_architecture_are_refused(
-    untrained_bundle: Path, tmp_path: Path
-) -> None:
-    for file in untrained_bundle.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    description = tmp_path / DESCRIPTION
-    text = description.read_text()
-    assert '"width": 128,\n  "fusion"' in text
-    description.write_text(text.replace('"width": 128,\n  "fusion"', '"width": 64,\n  "fusion"'))
-    with pytest.raises(BundleError, match="this version cannot read it"):
-        open_weights(Bundle.open(tmp_path))
