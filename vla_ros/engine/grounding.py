@@ -86,7 +86,7 @@ class Grounding:
         return float(self.pointers[0, :-1].max())
 
 
-class Grounder:
+class GroundingSession:
     """Looks at images until it knows what an instruction means; then it stays with that.
 
     "The cube left of the ball" is another one after either was moved: an instruction means what it

@@ -19,7 +19,7 @@ from vla_ros.core.types import ActionChunk, FloatArray, Observation, UInt8Array
 from vla_ros.engine.attention_overlay import draw_attention, marks_of
 from vla_ros.engine.camera_inputs import camera_inputs, checked
 from vla_ros.engine.clouds import cloud_inputs, cloud_maker
-from vla_ros.engine.grounding import Grounder, Grounding
+from vla_ros.engine.grounding import Grounding, GroundingSession
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.engine.language_check import require_language
 from vla_ros.policy.bundle import DESCRIPTION, GRAPH, GROUNDING, LANGUAGE, TOKENIZER, Bundle
@@ -67,7 +67,7 @@ class OnnxPolicy:
         require_language(self._language, self._config, self._bundle.directory)
         self._clouds = cloud_maker(self._config)
         self._session = _open_session(self._bundle.file(GRAPH), threads)
-        self._grounder = Grounder(_open_session(self._bundle.file(GROUNDING), threads))
+        self._grounder = GroundingSession(_open_session(self._bundle.file(GROUNDING), threads))
         self._instruction = ""
         self._anchor = np.zeros((1, 2, 4), np.float32)
         self._history: deque[tuple[int, Float32Array]] = deque(maxlen=8)

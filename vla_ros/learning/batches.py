@@ -26,7 +26,7 @@ from vla_ros.sim.scenes import COLOURS, SHAPES
 #: Probability that a modality is missing from a training sample, in the order of MODALITIES.
 DROPOUT = (0.04, 0.06, 0.08, 0.08, 0.1)
 #: Share of the sentences about states that name the object by reasoning, where there are such.
-BY_REFERENCE = 0.3
+SENTENCES_BY_REFERENCE = 0.3
 #: How far a policy's memory of the command is off, and how often it has none.
 LEAD_SCALE_NOISE, LEAD_NOISE_RAD, LEAD_DROPOUT = 0.15, 0.003, 0.05
 
@@ -206,7 +206,7 @@ class Batcher:
     def _sentence(self, episode: int) -> tuple[int, bool]:
         """Draw a sentence for an episode's task, and whether it names the object by reasoning."""
         meaning, rng = self._data.meaning(episode)[0], self._rng
-        if rng.random() < BY_REFERENCE:
+        if rng.random() < SENTENCES_BY_REFERENCE:
             row = self._bank.draw_by_reference(rng, meaning)
             if row is not None:
                 return row, True

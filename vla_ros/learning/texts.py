@@ -36,7 +36,7 @@ PAIRS = tuple((c, s) for c in COLOURS for s in SHAPES if (c, s) not in HELD_OUT_
 SHARES = {"reach": 0.1, "push": 0.2, "lift": 0.1, "place": 0.25, "stack": 0.35}
 #: Sentences that name the object by reasoning, as a share of the others; what they mean of the
 #: object is for the scene to say.
-BY_REFERENCE = 0.25
+REFERENCE_SHARE = 0.25
 NAMELESS = ("", "")
 MANY = 2000  # sentences from which on embedding them is shared out
 UNTOLD = -100  # class of what a sentence does not say
@@ -108,7 +108,7 @@ class TextBank:
                 (book.sample(rng, skill, named, target=target, direction=direction), meaning)
                 for _ in range(times)
             ]
-        instructions += _by_reference(round(BY_REFERENCE * count), seed)
+        instructions += _by_reference(round(REFERENCE_SHARE * count), seed)
         texts = [text.text for text, _ in instructions]
         features, masks, keep = embed_once(language, texts, cache)
         kept = [instructions[row] for row in keep]

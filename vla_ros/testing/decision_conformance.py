@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from vla_ros.policy.fusion import FUSIONS, STREAMS, Fused, Fusion, Stream, find_fusion
 from vla_ros.policy.heads import HEADS, Action, Head, find_head
+from vla_ros.testing.exported import run_exported
 from vla_ros.testing.fusion_conformance import BATCH, OPTIONAL, TOKENS, WIDTH, make_streams
 from vla_ros.testing.head_conformance import (
     HORIZON,
     JOINTS,
     PARITY,
-    Lesson,
-    make_lesson,
+    Imitated,
+    make_imitated,
     make_scale,
-    run_exported,
 )
 
 
@@ -45,7 +45,7 @@ class Decision(nn.Module):
         action: Action = self.head(*self._context(streams), command)
         return action.chunk, action.progress
 
-    def losses(self, command: Tensor, streams: Mapping[str, Stream], lesson: Lesson) -> Tensor:
+    def losses(self, command: Tensor, streams: Mapping[str, Stream], lesson: Imitated) -> Tensor:
         """Return the losses of chunk and progress (2,), with the same noise every time."""
         torch.manual_seed(0)
         return torch.stack(self.head.loss(*self._context(streams), command, *lesson))
@@ -94,7 +94,7 @@ class DecisionConformance:
         self, decision: Decision, missing: tuple[str, ...]
     ) -> None:
         """Bit for bit, neither what is decided nor what is learned."""
-        lesson = make_lesson(0, BATCH)
+        lesson = make_imitated(0, BATCH)
         outcomes = []
         for seed in (1, 2):
             streams, other = make_streams(0), make_streams(seed)
@@ -117,7 +117,7 @@ class DecisionConformance:
 
     def test_every_parameter_learns(self, decision: Decision) -> None:
         """From the head's loss back to the fusion's first layer."""
-        losses = decision.losses(make_command(), make_streams(0), make_lesson(0, BATCH))
+        losses = decision.losses(make_command(), make_streams(0), make_imitated(0, BATCH))
         losses.sum().backward()  # type: ignore[no-untyped-call]
         idle = [
             name

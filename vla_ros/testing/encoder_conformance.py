@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,6 +24,7 @@ from vla_ros.policy.encoders import (
 )
 from vla_ros.policy.encoders.image import CHANNELS, DEPTH_CHANNELS
 from vla_ros.policy.fusion import STREAMS, EarlyFusion, Stream
+from vla_ros.testing.exported import run_exported
 
 BATCH = 3
 PARITY = 1e-4
@@ -134,16 +134,10 @@ class EncoderConformance(ABC):
         """Of readings that are there, and of such that are not."""
         flat, path = _Flat(encoder, self.read).eval(), tmp_path / "encoder.onnx"
         example = (*self.make_values(0, batch=1), torch.ones(1, 1))
-        program = torch.onnx.export(flat, example, dynamo=True, verbose=False)
-        assert program is not None
-        program.save(str(path), external_data=False)
-        flat.eval()
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        names = [item.name for item in session.get_inputs()]
+        run = run_exported(flat, example, path)
         for seed, there in ((1, torch.ones(1, 1)), (2, torch.zeros(1, 1))):
             inputs = (*self.make_values(seed, batch=1), there)
-            feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
-            found = session.run(None, feed)
+            found = run(inputs)
             with torch.no_grad():
                 expected = flat(*inputs)
             for ours, theirs in zip(expected, found, strict=True):

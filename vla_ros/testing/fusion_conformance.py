@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vla_ros.policy.fusion import STREAMS, Fused, Fusion, Stream
+from vla_ros.testing.exported import run_exported
 
 #: Streams that may be missing, and how many tokens each stream of the tests has.
 OPTIONAL = ("front", "wrist", "imu")
@@ -98,19 +98,13 @@ class FusionConformance(ABC):
         """With everything there, and with what may be missing gone."""
         flat, path = _Flat(fusion).eval(), tmp_path / "fusion.onnx"
         example = _flatten(make_streams(0, batch=1))
-        program = torch.onnx.export(flat, example, dynamo=True, verbose=False)
-        assert program is not None
-        program.save(str(path), external_data=False)
-        flat.eval()
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        names = [item.name for item in session.get_inputs()]
+        run = run_exported(flat, example, path)
         for seed, missing in ((1, ()), (2, OPTIONAL)):
             streams = make_streams(seed, batch=1)
             for name in missing:
                 streams[name] = Stream(streams[name].tokens, torch.zeros(1, TOKENS[name]))
             inputs = _flatten(streams)
-            feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
-            found = session.run(None, feed)[0]
+            found = run(inputs)[0]
             with torch.no_grad():
                 expected = flat(*inputs).numpy()
             assert np.abs(found - expected).max() <= PARITY

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from vla_ros.policy.fusion import Fused
 from vla_ros.policy.heads import Action, Head
+from vla_ros.testing.exported import run_exported
 
 WIDTH, HORIZON, JOINTS, BATCH = 16, 6, 3, 4
 #: What each of the opinions counts in the tests; the second is missing.
@@ -33,7 +32,7 @@ class Situation(NamedTuple):
     command: Tensor
 
 
-class Lesson(NamedTuple):
+class Imitated(NamedTuple):
     """What a head is taught beside a situation: the rest of what its `loss` takes."""
 
     chunk: Tensor
@@ -93,7 +92,7 @@ class HeadConformance(ABC):
 
     def test_an_opinion_without_weight_can_change_nothing_at_all(self, head: Head) -> None:
         """Bit for bit: neither what is decided nor what is learned."""
-        situation, lesson = make_situation(0), make_lesson(0)
+        situation, lesson = make_situation(0), make_imitated(0)
         other = situation.fused.tokens.clone()
         other[:, WEIGHTS.index(0.0)] = make_situation(1).fused.tokens[:, 0]
         changed = situation._replace(fused=situation.fused._replace(tokens=other))
@@ -121,7 +120,7 @@ class HeadConformance(ABC):
         situation = make_situation(0)
         weight = situation.fused.weight.clone().requires_grad_()
         fused = situation.fused._replace(weight=weight)
-        losses = _losses(head, situation._replace(fused=fused), make_lesson(0))
+        losses = _losses(head, situation._replace(fused=fused), make_imitated(0))
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         assert weight.grad is not None
         assert torch.isfinite(weight.grad).all()
@@ -138,7 +137,7 @@ class HeadConformance(ABC):
     @pytest.mark.parametrize("wrong", [7.0, float("nan")])
     def test_rows_that_are_not_imitated_do_not_count(self, head: Head, wrong: float) -> None:
         """Whatever they hold, even what is no number."""
-        situation, lesson = make_situation(0), make_lesson(0)
+        situation, lesson = make_situation(0), make_imitated(0)
         lesson.imitate[1] = 0.0
         results = []
         for value in (0.0, wrong):
@@ -152,7 +151,7 @@ class HeadConformance(ABC):
 
     def test_without_any_row_to_imitate_there_is_nothing_to_learn(self, head: Head) -> None:
         """No loss and no gradient, instead of a division by none."""
-        lesson = make_lesson(0)
+        lesson = make_imitated(0)
         lesson.imitate.zero_()
         losses = torch.stack(_losses(head, make_situation(0), lesson))
         assert torch.equal(losses, torch.zeros(2))
@@ -160,7 +159,7 @@ class HeadConformance(ABC):
 
     def test_a_loss_is_the_mean_of_the_rows_that_count(self, head: Head) -> None:
         """Rows that do not count do not dilute it."""
-        situation, lesson = make_situation(0), make_lesson(0)
+        situation, lesson = make_situation(0), make_imitated(0)
         whole = torch.stack(_losses(head, situation, lesson))
         alone = []
         for row in range(BATCH):
@@ -170,19 +169,19 @@ class HeadConformance(ABC):
 
     def test_a_target_that_is_no_number_shows_in_the_loss(self, head: Head) -> None:
         """The trainer stops at it, instead of learning around it."""
-        lesson = make_lesson(0)
+        lesson = make_imitated(0)
         lesson.chunk[0, 1, 2] = float("nan")
         assert torch.isnan(_losses(head, make_situation(0), lesson)[0])
 
     def test_every_parameter_learns(self, head: Head) -> None:
         """No layer is built and not used."""
-        losses = _losses(head, make_situation(0), make_lesson(0))
+        losses = _losses(head, make_situation(0), make_imitated(0))
         gradients = _gradients(head, torch.stack(losses).sum())
         assert [name for name, value in gradients.items() if not bool((value != 0).any())] == []
 
     def test_what_was_learned_is_what_is_done(self, head: Head) -> None:
         """A handful of rows, by heart: the loss falls, and the chunks come back."""
-        situation, lesson = make_situation(0), make_lesson(0)
+        situation, lesson = make_situation(0), make_imitated(0)
         optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
         seen = []
         torch.manual_seed(0)
@@ -237,35 +236,17 @@ def make_situation(seed: int, batch: int = BATCH) -> Situation:
     return Situation(fused, state, command)
 
 
-def make_lesson(seed: int, batch: int = BATCH) -> Lesson:
+def make_imitated(seed: int, batch: int = BATCH) -> Imitated:
     """Return what would be right in `make_situation(seed)`: joints that speed up or slow down."""
     draw = torch.Generator().manual_seed(seed + 1000)
     pace, change = torch.randn(2, batch, 1, JOINTS, generator=draw)
     moves = (pace + change * torch.linspace(-1, 1, HORIZON)[:, None]) * make_scale()
     command = make_situation(seed, batch).command
     progress = torch.rand(batch, generator=draw)
-    return Lesson(command[:, None] + moves, progress, torch.ones(batch))
+    return Imitated(command[:, None] + moves, progress, torch.ones(batch))
 
 
-def run_exported(
-    module: nn.Module, example: tuple[Tensor, ...], path: Path
-) -> Callable[[tuple[Tensor, ...]], list[np.ndarray]]:
-    """Export a module with flat inputs, and return what runs its graph in ONNX Runtime."""
-    program = torch.onnx.export(module, example, dynamo=True, verbose=False)
-    assert program is not None
-    program.save(str(path), external_data=False)
-    module.eval()  # the export restores the training flag of what it was given
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [item.name for item in session.get_inputs()]
-
-    def run(inputs: tuple[Tensor, ...]) -> list[np.ndarray]:
-        feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
-        return list(session.run(None, feed))
-
-    return run
-
-
-def _losses(head: Head, situation: Situation, lesson: Lesson) -> tuple[Tensor, Tensor]:
+def _losses(head: Head, situation: Situation, lesson: Imitated) -> tuple[Tensor, Tensor]:
     """Return the losses with the same noise every time."""
     torch.manual_seed(0)
     return head.loss(*situation, *lesson)

@@ -27,7 +27,7 @@ from vla_ros.testing.head_conformance import (
     STEPS,
     WIDTH,
     HeadConformance,
-    make_lesson,
+    make_imitated,
     make_scale,
     make_situation,
 )
@@ -143,7 +143,7 @@ def test_the_shipped_head_computes_what_it_was_trained_to_compute() -> None:
 
 
 def test_the_l1_loss_is_the_mean_error_in_units_of_the_scale() -> None:
-    head, situation, lesson = make("l1"), make_situation(0), make_lesson(0)
+    head, situation, lesson = make("l1"), make_situation(0), make_imitated(0)
     lesson.imitate[2] = 0.0
     imitation, progress = head.loss(*situation, *lesson)
     action = head(*situation)
@@ -237,7 +237,7 @@ def test_the_rows_come_back_from_their_frequencies() -> None:
 
 
 def test_the_weighed_opinions_of_tokens_are_a_pool_of_their_probabilities() -> None:
-    head, situation, lesson = make("tokens"), make_situation(0), make_lesson(0)
+    head, situation, lesson = make("tokens"), make_situation(0), make_imitated(0)
     alone = [
         head(
             *situation._replace(fused=Fused(situation.fused.tokens[:, k, None], torch.ones(4, 1)))
