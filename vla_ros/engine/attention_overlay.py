@@ -50,7 +50,7 @@ class Mark:
 
 
 def in_words(score: float) -> str:
-    """Return what a calibrated chance that everything asked for is there, 0 to 1, is called."""
+    """Return what a chance that everything asked for is there, 0 to 1, is called."""
     return next((words for least, words in WORDS if score >= least), "unknown")
 
 

@@ -3,7 +3,7 @@
 Data flow: token features -> question slots; regions -> tokens that say what and where; both ->
 fusion -> one decision token, whose pointers choose among the regions. Beside that, a contrastive
 head (CLIP; Radford et al. 2021) compares what is asked for with every region by itself, and its
-calibrated score says whether the scene has it.
+score, fitted to be a chance, says whether the scene has it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Answer(NamedTuple):
         pointers: Logits of object and target (B, 2, K + 1), the last one for "none of them".
         match: Logit that the words are about this scene (B,).
         similarity: Of object and target with each region (B, 2, K), cosine in -1 to 1.
-        score: Calibrated logit that what is asked for is there (B,).
+        score: Logit that what is asked for is there (B,).
         decision: What the fusion decided (B, W).
     """
 
@@ -201,7 +201,7 @@ class Grounder(nn.Module):
         return logit.squeeze(-1)
 
     def score(self, questions: Tensor, similarity: Tensor) -> Tensor:
-        """Return the calibrated logit (B,) that everything asked for is there."""
+        """Return the logit (B,) that everything asked for is there."""
         best = similarity.amax(-1)  # (B, 2)
         needed = torch.sigmoid(self.wants_target(questions)) > 0.5
         weaker = torch.where(needed, torch.minimum(best[:, 0], best[:, 1]), best[:, 0])
