@@ -71,30 +71,30 @@ class Teacher:
         return self.policy.act(inputs, slots, points)
 
     @torch.no_grad()
-    def read(self, batch: StateBatch, told: Tensor) -> Tensor:
+    def read(self, batch: StateBatch, given: Tensor) -> Tensor:
         """Return what it is told about bare states (N, 4, W).
 
         Args:
             batch: The states.
-            told: (sentences, 2), 1 where training says how object and target look.
+            given: (sentences, 2), 1 where training says how object and target look.
         """
         slots = self.policy.language(batch.text.tokens, batch.text.mask)
-        slots = with_looks(self.policy, slots, batch.looks, told)
+        slots = with_looks(self.policy, slots, batch.looks, given)
         return slots.repeat_interleave(batch.repeat, 0)
 
     @torch.no_grad()
-    def look(self, batch: ImageBatch, inputs: Inputs, told: Tensor, *, narrow: bool) -> Lesson:
+    def look(self, batch: ImageBatch, inputs: Inputs, given: Tensor, *, narrow: bool) -> Lesson:
         """Return what it makes of rendered states.
 
         Args:
             batch: The states.
             inputs: Their images, and which of the modalities are there.
-            told: (B, Q, 2), 1 where training says how object and target look.
+            given: (B, Q, 2), 1 where training says how object and target look.
             narrow: Whether it sees them in bfloat16.
         """
         policy = self.policy
         slots = policy.language(batch.queries.tokens, batch.queries.mask)
-        slots = with_looks(policy, slots, batch.looks.flatten(0, 1), told.flatten(0, 1))
+        slots = with_looks(policy, slots, batch.looks.flatten(0, 1), given.flatten(0, 1))
         slots = slots.view(len(batch.things), batch.per_image, *slots.shape[1:])
         queries = slots[:, :, 1:3].flatten(1, 2)
         attention, own = {}, {}
@@ -167,14 +167,14 @@ def open_teacher(
     return Teacher(policy.to(device))
 
 
-def attention_distance(said: Tensor, told: Tensor) -> Tensor:
+def attention_distance(said: Tensor, taught: Tensor) -> Tensor:
     """Return how far attention is from the teacher's: KL divergence, softened.
 
     Args:
         said: The student's logits (..., cells + 1).
-        told: The teacher's.
+        taught: The teacher's.
     """
-    return _divergence(said, torch.softmax(told / TEMPERATURE, -1)).mean()
+    return _divergence(said, torch.softmax(taught / TEMPERATURE, -1)).mean()
 
 
 def pointing_distance(
@@ -191,19 +191,19 @@ def pointing_distance(
         lesson: What the teacher makes of them.
         readable: (B, Q), 0 for questions that do not count.
     """
-    told = torch.softmax(lesson.pointers / TEMPERATURE, -1)
+    taught = torch.softmax(lesson.pointers / TEMPERATURE, -1)
     placed = _same_places(things, lesson.things).repeat_interleave(readable.shape[1], 0)
-    target = told[..., :-1] @ placed  # (B Q, 2, K + 1)
-    target = torch.cat([target[..., :-1], target[..., -1:] + told[..., -1:]], -1)
+    target = taught[..., :-1] @ placed  # (B Q, 2, K + 1)
+    target = torch.cat([target[..., :-1], target[..., -1:] + taught[..., -1:]], -1)
     apart = _divergence(said, target).sum(-1)  # (B Q,)
     weight = readable.flatten()
     return (apart * weight).sum() / weight.sum().clamp(min=1.0)
 
 
-def _divergence(said: Tensor, told: Tensor) -> Tensor:
-    """Return the KL divergence of chances `told` (..., C) from logits `said`, times T squared."""
+def _divergence(said: Tensor, taught: Tensor) -> Tensor:
+    """Return the KL divergence of shares `taught` (..., C) from logits `said`, times T squared."""
     chances = torch.log_softmax(said / TEMPERATURE, -1)
-    apart = functional.kl_div(chances, told, reduction="none").sum(-1)
+    apart = functional.kl_div(chances, taught, reduction="none").sum(-1)
     return apart * TEMPERATURE**2
 
 

@@ -227,12 +227,12 @@ def contrast_loss(
     losses = []
     for side in (0, 1):
         logits = scale * phrases[:, side] @ looks.T  # (N, B K)
-        told = (described[:, side, 0] >= 0) & (asked.readable.flatten() > 0)
-        told &= asked.novel.flatten() < 0.5
+        named = (described[:, side, 0] >= 0) & (asked.readable.flatten() > 0)
+        named &= asked.novel.flatten() < 0.5
         fits = (described[:, side, 0, None] == colour) & (described[:, side, 1, None] == kind)
-        rows = logits[told][:, usable]
-        losses.append(_multi_positive(rows, fits[told][:, usable]))
-        losses.append(_multi_positive(rows.T, fits[told][:, usable].T))
+        rows = logits[named][:, usable]
+        losses.append(_multi_positive(rows, fits[named][:, usable]))
+        losses.append(_multi_positive(rows.T, fits[named][:, usable].T))
     return torch.stack(losses).mean()
 
 

@@ -89,9 +89,9 @@ class Losses:
 
     def _of_states(self, batch: StateBatch) -> Terms:
         slots = self._policy.language(batch.text.tokens, batch.text.mask)
-        told = torch.maximum(batch.by_reference, _coin(slots[:, 0, 0]))
-        told = told[:, None].expand(-1, 2)
-        slots = with_looks(self._policy, slots, batch.looks, told)
+        given = torch.maximum(batch.by_reference, _coin(slots[:, 0, 0]))
+        given = given[:, None].expand(-1, 2)
+        slots = with_looks(self._policy, slots, batch.looks, given)
         slots = slots.repeat_interleave(batch.repeat, 0)
         points = imagine_points(
             self._policy, batch.state, batch.item, batch.target, batch.has_target
@@ -100,7 +100,7 @@ class Losses:
         context = self._policy.fuse(inputs, slots, points)
         terms = self._act("state", 1.0, batch, context)
         if self._teacher is not None:
-            taught = self._teacher.act(inputs, self._teacher.read(batch, told), points)
+            taught = self._teacher.act(inputs, self._teacher.read(batch, given), points)
             terms |= self._taught("state", 1.0, batch, context, taught)
         return terms
 
@@ -109,8 +109,8 @@ class Losses:
         slots = self._policy.language(batch.queries.tokens, batch.queries.mask)
         slots = slots.view(count, per_image, *slots.shape[1:])  # (B, Q, 4, W)
         seen = _coin(batch.exists[..., 0])[..., None] * batch.exists
-        looks, told = batch.looks.flatten(0, 1), seen.flatten(0, 1)
-        slots = with_looks(self._policy, slots.flatten(0, 1), looks, told).view_as(slots)
+        looks, given = batch.looks.flatten(0, 1), seen.flatten(0, 1)
+        slots = with_looks(self._policy, slots.flatten(0, 1), looks, given).view_as(slots)
         inputs = self._inputs(batch.state, batch)
         lesson = None
         if self._teacher is not None:

@@ -208,7 +208,7 @@ class Grounder(nn.Module):
         scale, offset = (CALIBRATION * self.calibration).unbind()
         return scale * weaker + offset
 
-    def asked(self, slots: Tensor, pointers: Tensor, looks: Tensor, told: Tensor) -> Tensor:
+    def asked(self, slots: Tensor, pointers: Tensor, looks: Tensor, by_pointer: Tensor) -> Tensor:
         """Return what the eyes are asked for (B, 2, W): how the chosen regions look.
 
         What is named by colour and shape is asked for in these words: the eyes add the two up, and
@@ -219,12 +219,12 @@ class Grounder(nn.Module):
                 chosen.
             pointers: (B, 2, K + 1).
             looks: Of the regions, from `appearances` (B, K, W).
-            told: (B,), true where reasoning or demonstrations tell what is meant.
+            by_pointer: (B,), true where reasoning or demonstrations tell what is meant.
         """
         chances = torch.softmax(pointers, -1)[..., :-1]
         sure, chosen = chances.max(-1)  # (B, 2)
         index = chosen[..., None].expand(-1, -1, looks.shape[-1])
-        pointed = (sure > SURE) & told[:, None]
+        pointed = (sure > SURE) & by_pointer[:, None]
         return torch.where(pointed[..., None], looks.gather(1, index), slots)
 
     def appearances(self, attributes: Tensor) -> Tensor:

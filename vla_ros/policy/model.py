@@ -150,10 +150,10 @@ class Policy(nn.Module):
         questions = self.grounder.read(words, mask)
         answer: Answer = self.grounder(questions, things, shown)
         looks = self.grounder.appearances(things.attributes)
-        told = self.grounder.reasons(questions) > 0
+        by_pointer = self.grounder.reasons(questions) > 0
         if shown is not None:
-            told = told | (shown.mask.amax(1) > 0)
-        queries = self.grounder.asked(slots[:, 1:3], answer.pointers, looks, told)
+            by_pointer = by_pointer | (shown.mask.amax(1) > 0)
+        queries = self.grounder.asked(slots[:, 1:3], answer.pointers, looks, by_pointer)
         slots = torch.cat([slots[:, :1], queries, slots[:, 3:]], 1)
         return Grounded(slots, queries, answer, things)
 

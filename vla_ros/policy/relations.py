@@ -42,14 +42,14 @@ class RelationPointer(nn.Module):
         """
         scale, shift, wanted = self.asked(decision).chunk(3, -1)
         both = self.one(tokens)[:, :, None] + self.other(tokens)[:, None] + self.pair(pairs)
-        told = self.relate(both * (1 + scale[:, None, None]) + shift[:, None, None])
+        related = self.relate(both * (1 + scale[:, None, None]) + shift[:, None, None])
         others = (
             there[:, None, :, None]
             * (1 - torch.eye(there.shape[1], device=there.device))[None, :, :, None]
         )
-        told = told * others
+        related = related * others
         own = self.own(tokens)
-        features = [told.sum(2) * 0.3, told.amax(2), own, wanted[:, None].expand_as(own)]
+        features = [related.sum(2) * 0.3, related.amax(2), own, wanted[:, None].expand_as(own)]
         scores: Tensor = self.score(torch.cat(features, -1))
         return scores.transpose(1, 2)
 
