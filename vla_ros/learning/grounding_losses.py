@@ -126,15 +126,9 @@ def grounding_terms(
     right = torch.stack([_hits(asked.answers, of), _hits(asked.target, of)], 1)  # (B Q, 2, K)
     readable = asked.readable.flatten() > 0
     present = asked.present.flatten()
-    found = right.any(-1)
     loss, accuracy = pointing_loss(answer.pointers, right, readable)
     wants = (asked.described[..., 1, 0] != ANY).flatten().float()
-    # what is there and out of sight is no example of either
-    clear = (
-        readable
-        & (asked.novel.flatten() < 0.5)
-        & (~(present > 0) | (found[:, 0] & (found[:, 1] | (wants < 0.5))))
-    )
+    clear = readable & _clear(asked, right.any(-1), wants)
     matching = _mean(_bce(answer.match, present), clear)
     contrast = contrast_loss(grounder, questions, things, matched, asked, table)
     wanted = _mean(_bce(grounder.wants_target(questions), wants), readable)
@@ -154,6 +148,16 @@ def grounding_terms(
         masked = masked_loss(policy, questions, repeated, of, table, per_scene)
         terms["masked"] = (masked, objectives.masked)
     return terms
+
+
+def _clear(asked: AskedBatch, found: Tensor, wants: Tensor) -> Tensor:
+    """Return (B Q,), whether a question is an example of what is there, or of what is not.
+
+    What is there and out of sight is neither, nor is what no word tells.
+    """
+    present, novel = asked.present.flatten() > 0, asked.novel.flatten() > 0
+    seen = found[:, 0] & (found[:, 1] | (wants < 0.5))
+    return ~novel & (~present | seen)
 
 
 def demonstrations(
