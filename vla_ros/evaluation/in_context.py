@@ -21,8 +21,9 @@ from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.evaluation.episode import EpisodeResult, run_episode
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.instructions import PhrasingBook
+from vla_ros.sim.layout import ObjectSpec
 from vla_ros.sim.noun_phrases import choose
-from vla_ros.sim.scenes import TEST_SEED, ObjectSpec, Scene, sample_scene
+from vla_ros.sim.scenes import TEST_SEED, Scene, sample_scene
 
 #: How many demonstrations are shown.
 COUNTS = (0, 1, 2, 4)

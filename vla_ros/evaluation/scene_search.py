@@ -7,14 +7,8 @@ from dataclasses import dataclass
 
 from vla_ros.core.errors import UserError
 from vla_ros.planner.vocabulary import EVERYDAY, Vocabulary
-from vla_ros.sim.scenes import (
-    DIRECTIONS,
-    HELD_OUT_COMBINATIONS,
-    TEST_SEED,
-    ObjectSpec,
-    Scene,
-    sample_scene,
-)
+from vla_ros.sim.layout import DIRECTIONS, ObjectSpec
+from vla_ros.sim.scenes import HELD_OUT_COMBINATIONS, TEST_SEED, Scene, sample_scene
 
 #: Scenes that are looked at before the search gives up.
 MOST_SCENES = 20_000

@@ -14,7 +14,8 @@ from vla_ros.core.errors import UserError
 from vla_ros.learning.rollouts import KINDS
 from vla_ros.learning.shards import shard_paths
 from vla_ros.learning.texts import Meaning
-from vla_ros.sim.scenes import COLOURS, CONTAINERS, DIRECTIONS, SHAPES, SKILLS
+from vla_ros.sim.layout import CONTAINERS, DIRECTIONS
+from vla_ros.sim.scenes import COLOURS, SHAPES, SKILLS
 
 Array = NDArray[np.generic]
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from vla_ros.core.types import FloatArray
 from vla_ros.learning.inverse_kinematics import ArmKinematics
-from vla_ros.sim.scenes import DIRECTIONS, SHOULDER_X, Scene
+from vla_ros.sim.layout import DIRECTIONS, SHOULDER_X
+from vla_ros.sim.scenes import Scene
 from vla_ros.sim.tabletop import Tabletop
 
 STEP_S = 0.05

@@ -12,7 +12,8 @@ from vla_ros.core.errors import UserError
 from vla_ros.learning.texts import PAIRS, TextBank
 from vla_ros.policy.model import Policy
 from vla_ros.policy.regions import COLOUR_CLASSES, KIND_CLASSES
-from vla_ros.sim.scenes import COLOURS, CONTAINERS, SHAPES
+from vla_ros.sim.layout import CONTAINERS
+from vla_ros.sim.scenes import COLOURS, SHAPES
 
 #: Sentences per thing that the beginning of its appearance is averaged over.
 SENTENCES = 12

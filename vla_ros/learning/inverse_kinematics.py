@@ -9,8 +9,8 @@ import mujoco
 import numpy as np
 
 from vla_ros.core.types import FloatArray
+from vla_ros.sim.layout import HOME, SHOULDER_X
 from vla_ros.sim.model import JOINTS, STIFFNESS, build_model
-from vla_ros.sim.scenes import HOME, SHOULDER_X
 
 #: Below the gate's limit, so that what is demonstrated can be followed [rad/s].
 SPEED = 2.0

@@ -11,11 +11,12 @@ from numpy.random import Generator
 from vla_ros.learning.rollouts import KINDS
 from vla_ros.learning.texts import PAIRS, UNTOLD
 from vla_ros.sim.instructions import PhrasingBook
+from vla_ros.sim.layout import CONTAINERS, DIRECTIONS
 from vla_ros.sim.noun_phrases import choose
 from vla_ros.sim.reference_phrases import phrase_of
 from vla_ros.sim.references import ANY as EVERYTHING
 from vla_ros.sim.references import FORMS, Reference, Thing, draw_reference
-from vla_ros.sim.scenes import COLOURS, CONTAINERS, DIRECTIONS, SHAPES
+from vla_ros.sim.scenes import COLOURS, SHAPES
 
 #: Shares of what is asked: by colour and shape, by reasoning, for something that is not there.
 SHARES = {

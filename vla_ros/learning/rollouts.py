@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from vla_ros.core.types import ActionChunk, FloatArray
 from vla_ros.learning.experts import STEP_S, Expert
 from vla_ros.sim.environment import Environment
-from vla_ros.sim.scenes import COLOURS, CONTAINERS, DIRECTIONS, SHAPES, SKILLS, Scene
+from vla_ros.sim.layout import CONTAINERS, DIRECTIONS
+from vla_ros.sim.scenes import COLOURS, SHAPES, SKILLS, Scene
 from vla_ros.sim.tabletop import CAMERAS, JOINTS, Tabletop
 
 Value = NDArray[np.generic] | np.generic

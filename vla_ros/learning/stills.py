@@ -10,7 +10,8 @@ from vla_ros.core.types import FloatArray
 from vla_ros.learning.experts import HORIZON
 from vla_ros.learning.rollouts import Record, keep_image, keep_state, meta_of
 from vla_ros.sim.environment import Environment
-from vla_ros.sim.scenes import SHOULDER_X, Scene
+from vla_ros.sim.layout import SHOULDER_X
+from vla_ros.sim.scenes import Scene
 from vla_ros.sim.tabletop import JOINTS, Tabletop
 
 #: Share of the poses that are near an object, how near [m], and the heights of the tcp [m].

@@ -17,16 +17,10 @@ from vla_ros.core.errors import InstructionRejected
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.learning.provenance import language_sha256
 from vla_ros.sim.instructions import Instruction, PhrasingBook
+from vla_ros.sim.layout import CONTAINERS, DIRECTIONS
 from vla_ros.sim.reasoning import sample_reasoning_scene
 from vla_ros.sim.references import REFERENCE_SUITES
-from vla_ros.sim.scenes import (
-    COLOURS,
-    CONTAINERS,
-    DIRECTIONS,
-    HELD_OUT_COMBINATIONS,
-    SHAPES,
-    SKILLS,
-)
+from vla_ros.sim.scenes import COLOURS, HELD_OUT_COMBINATIONS, SHAPES, SKILLS
 
 #: (skill, object, goal): the goal is a container, a direction, a colour-shape pair or None.
 Meaning = tuple[str, tuple[str, str], str | tuple[str, str] | None]

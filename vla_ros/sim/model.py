@@ -11,7 +11,8 @@ import xacro
 from numpy.typing import NDArray
 
 from vla_ros.core.resources import resource_path
-from vla_ros.sim.scenes import CONTAINER_RADIUS, ContainerSpec, ObjectSpec, Scene
+from vla_ros.sim.layout import CONTAINER_RADIUS, ContainerSpec, ObjectSpec
+from vla_ros.sim.scenes import Scene
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 CAMERAS = ("front", "wrist")

@@ -10,24 +10,19 @@ from numpy.random import Generator
 
 from vla_ros.sim.appearance import sample_appearance
 from vla_ros.sim.instructions import Instruction, PhrasingBook
-from vla_ros.sim.noun_phrases import choose
-from vla_ros.sim.reference_phrases import phrase_of
-from vla_ros.sim.references import REFERENCE_SUITES, Reference, Thing, draw_reference
-from vla_ros.sim.scenes import (
-    COLOURS,
+from vla_ros.sim.layout import (
     DIRECTIONS,
-    HELD_OUT_COMBINATIONS,
-    SHAPES,
     ContainerSpec,
-    Goal,
     ObjectSpec,
-    Scene,
-    allowed,
     lane_is_reachable,
     sample_containers,
     sample_layout,
     sample_start,
 )
+from vla_ros.sim.noun_phrases import choose
+from vla_ros.sim.reference_phrases import phrase_of
+from vla_ros.sim.references import REFERENCE_SUITES, Reference, Thing, draw_reference
+from vla_ros.sim.scenes import COLOURS, HELD_OUT_COMBINATIONS, SHAPES, Goal, Scene, allowed
 
 #: The suites, in the order in which they are reported.
 REASONING_SUITES = (*REFERENCE_SUITES, "steps", "absent")

@@ -8,7 +8,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from vla_ros.sim.scenes import CONTAINER_RADIUS, DIRECTIONS, Goal, Scene
+from vla_ros.sim.layout import CONTAINER_RADIUS, DIRECTIONS
+from vla_ros.sim.scenes import Goal, Scene
 
 #: How long the condition of a skill must hold without a break [s].
 DWELL_S = 0.25

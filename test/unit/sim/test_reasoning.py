@@ -134,7 +134,7 @@ def test_two_steps_are_done_only_in_their_order() -> None:
 
 
 def push(table: Tabletop, name: str, direction: str | None) -> None:
-    from vla_ros.sim.scenes import DIRECTIONS
+    from vla_ros.sim.layout import DIRECTIONS
 
     assert direction is not None
     address = int(table.model.joint(name).qposadr[0])

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from vla_ros.sim.instruction_files import HELD_OUT_FILE, instruction_directory, load_phrasings
+from vla_ros.sim.layout import CONTAINER_RADIUS, DIRECTIONS
 from vla_ros.sim.scenes import (
-    CONTAINER_RADIUS,
-    DIRECTIONS,
     HELD_OUT_COMBINATIONS,
     SKILLS,
     SPLITS,

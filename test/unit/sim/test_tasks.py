@@ -9,7 +9,8 @@ import pytest
 
 from vla_ros.core.types import FloatArray
 from vla_ros.learning.inverse_kinematics import ArmKinematics
-from vla_ros.sim.scenes import DIRECTIONS, Scene, sample_scene
+from vla_ros.sim.layout import DIRECTIONS
+from vla_ros.sim.scenes import Scene, sample_scene
 from vla_ros.sim.tabletop import Tabletop
 from vla_ros.sim.tasks import (
     DISTURBANCE,
