@@ -63,7 +63,8 @@ def _draw_suites(comparison: Comparison, axes: Axes) -> None:
     axes.set_ylim(0, 103)
     axes.set_ylabel("success [%], with 95 % interval")
     axes.grid(visible=True, axis="y", alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right")
+    columns = min(len(comparison.runs), 7)
+    axes.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns)
 
 
 def _draw_latency(comparison: Comparison, axes: Axes) -> None:
