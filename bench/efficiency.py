@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from several_runs import keep_settings, run_vla_ros, share_caches  # type: ignore[import-not-found]
+from several_runs import keep_settings, run_vla_ros, share_caches
 
 from vla_ros.cli.measurement import conclude
 from vla_ros.core.protocols import Policy

@@ -32,7 +32,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import load_file
-from several_runs import CACHES, keep_settings, run_vla_ros, share_caches  # type: ignore[import-not-found]
+from several_runs import CACHES, keep_settings, run_vla_ros, share_caches
 
 from vla_ros.cli.measurement import conclude
 from vla_ros.contract import load_contract

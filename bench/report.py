@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-from measurements import MEASUREMENTS  # type: ignore[import-not-found]  # beside this script
+from measurements import MEASUREMENTS
 
 from vla_ros.cli.musts import Musts
 

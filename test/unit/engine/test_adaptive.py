@@ -16,9 +16,8 @@ from vla_ros.engine.adaptive import (
     AdaptivePolicy,
     AdaptiveSettings,
     describe_saving,
-    expected_state,
-    later,
 )
+from vla_ros.engine.chunk_times import expected_state, later
 from vla_ros.testing.gate_rig import GateRig
 from vla_ros.testing.observations import make_observation
 from vla_ros.testing.policy_conformance import PolicyConformance

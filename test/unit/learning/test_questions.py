@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,8 +195,8 @@ def test_what_was_seen_is_kept_until_the_eyes_are_others(
     frozen = ("vision", "regions", "grounder.read")
     once = replace(config, freeze=frozen, episodes=0, images=3, questions=2, steps=1)
 
-    def looks(**changes: object) -> list[SeenScenes]:
-        trainer = Trainer(replace(once, **changes), tabletop_small())  # type: ignore[arg-type]
+    def looks(**changes: Any) -> list[SeenScenes]:
+        trainer = Trainer(replace(once, **changes), tabletop_small())
         list(trainer.run())
         return trainer._losses._seen
 

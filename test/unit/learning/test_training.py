@@ -245,8 +245,9 @@ def test_demonstrations_without_commands_train_the_eyes_alone(
 def test_a_weight_that_would_leave_a_loss_out_unsaid_is_refused(
     config: TrainingConfig, name: str, weight: float
 ) -> None:
+    changed: dict[str, Any] = {name: weight}
     with pytest.raises(UserError, match=f"{name} is {weight}; expected 0 or more"):
-        replace(config, **{name: weight})  # type: ignore[arg-type]
+        replace(config, **changed)
 
 
 def test_statistics_come_from_the_demonstrations(config: TrainingConfig) -> None:
