@@ -229,7 +229,7 @@ MEASUREMENTS = (
     ),
     Measurement(
         name="robustness",
-        what="22 disturbances, each by itself",
+        what="23 disturbances, each by itself",
         command=f"{EVAL} --suite robustness --episodes 100",
         musts="vla_ros eval --suite robustness",
         must="depth, IMU, wrist as above",

@@ -13,6 +13,10 @@ from vla_ros.cli.language_files import language_directory
 from vla_ros.core.errors import UserError
 from vla_ros.learning.collection import CollectionConfig, missing_episodes
 from vla_ros.learning.collection import collect as collect_shards
+from vla_ros.safety.gate_config import GateConfig
+
+#: As old as the gate still takes a chunk [s].
+LONGEST_LAG_S = GateConfig().max_chunk_age_s
 
 
 def collect(
@@ -36,6 +40,13 @@ def collect(
         int,
         typer.Option(help="Instead of episodes: rendered states per scene, for the eyes."),
     ] = 0,
+    lag: Annotated[
+        float,
+        typer.Option(
+            help="Longest time in seconds from an observation to when its chunk is executed, as "
+            "inference takes it; drawn for each episode, so that a policy learns to bear it."
+        ),
+    ] = 0.1,
     language: Annotated[
         Path | None, typer.Option(help="Language encoder for a checkpoint; the shipped one.")
     ] = None,
@@ -60,6 +71,8 @@ def collect(
         raise UserError(f"{policy}: no such bundle or checkpoint")
     if workers < 1 or episodes < 1:
         raise UserError(f"--workers is {workers}, --episodes {episodes}; expected 1 or more")
+    if not 0.0 <= lag <= LONGEST_LAG_S:
+        raise UserError(f"--lag is {lag}; expected 0 to {LONGEST_LAG_S} s")
     imagines = policy is not None and policy.suffix == ".pt"
     try:
         config = CollectionConfig(
@@ -72,6 +85,7 @@ def collect(
             language=language_directory(language, output) if imagines else None,
             expert_share=expert_share,
             stills=stills,
+            lag_s=lag,
         )
     except ValueError as error:
         raise UserError(f"--seed: {error}") from error

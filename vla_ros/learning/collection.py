@@ -44,6 +44,8 @@ class CollectionConfig:
         language: Directory of the language encoder; needed with a checkpoint.
         expert_share: Share of the steps that the expert takes over from the policy.
         stills: Instead of episodes, this many rendered states per scene at random poses.
+        lag_s: Longest time in [s] from an observation to when the gate has the chunk made of it,
+            as inference and transport take on a robot; drawn for each episode, from 0.
     """
 
     directory: Path
@@ -55,6 +57,7 @@ class CollectionConfig:
     language: Path | None = None
     expert_share: float = 0.2
     stills: int = 0
+    lag_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.first_seed < 0 or self.first_seed + self.episodes > TEST_SEED:
@@ -81,6 +84,7 @@ class CollectionConfig:
             "disturbance": self.disturbance,
             "expert-share": self.expert_share,
             "stills": self.stills,
+            "lag": self.lag_s,
             "policy": None if self.policy is None else policy_sha256(self.policy),
             **({} if self.language is None else language_sha256(self.language)),
         }
@@ -178,6 +182,7 @@ def _play(
             drivers(scene, rng),
             rng=rng,
             image_probability=config.image_probability,
+            lag_s=config.lag_s * np.random.default_rng((seed, 12)).random(),
         )
 
 

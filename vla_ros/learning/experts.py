@@ -126,7 +126,8 @@ def _advance(now: Situation, move: Move) -> Situation:
     grip = _grip_angle(now.half)
     gap = now.item - now.tcp
     inside = np.linalg.norm(gap[:2]) < 0.02 and abs(gap[2]) < 0.02
-    held = inside and gripper <= grip - 0.3 and move.gripper < grip  # the pads press for a while
+    # the pads press for a while before they hold; what they hold already stays held
+    held = inside and move.gripper < grip and (now.held or gripper <= grip - 0.3)
     item = now.item + shift if held and now.held else now.item
     return replace(now, tcp=now.tcp + shift, gripper=gripper, item=item, held=bool(held))
 

@@ -73,6 +73,7 @@ def run_episode(
     limit_s: float = 9.0,
     image_probability: float = 0.3,
     linger_s: float = 0.4,
+    lag_s: float = 0.0,
 ) -> Record:
     """Play one episode and record it.
 
@@ -85,8 +86,9 @@ def run_episode(
         limit_s: Length at most [s].
         image_probability: Share of the states that are rendered.
         linger_s: How long to go on after success [s], to show what being done looks like.
+        lag_s: How long after its observation a chunk reaches the gate [s].
     """
-    environment.reset(scene)
+    environment.reset(scene, lag_s=lag_s)
     table = environment.table
     record = Record(texts=scene.text, meta=meta_of(table, imitate=True))
     previous = table.joint_positions

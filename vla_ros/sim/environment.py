@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,7 @@ class TimeStep:
         observation: What the robot senses.
         score: Of the task so far; success and violation are latched.
         violations: Limits that a command of this step broke; always empty, or the gate is wrong.
-        rejected: Why the gate refused the chunk; "" if it took it.
+        rejected: Why the gate refused a chunk; "" if it took it, or it is still on its way.
     """
 
     observation: Observation
@@ -72,9 +73,17 @@ class Environment:
         self.contract = contract or load_contract("tabletop_sim")
         self._cameras = cameras
 
-    def reset(self, scene: Scene) -> TimeStep:
-        """Begin an episode in a scene."""
+    def reset(self, scene: Scene, *, lag_s: float = 0.0) -> TimeStep:
+        """Begin an episode in a scene.
+
+        Args:
+            scene: What stands where.
+            lag_s: How long after its observation a chunk reaches the gate [s]: what inference
+                and transport take on a robot. Until then the chunk before goes on.
+        """
         self.table.reset(scene)
+        self._lag_ns = round(lag_s * 1e9)
+        self._on_the_way: deque[tuple[int, ActionChunk]] = deque()
         self._gate = make_gate(self.contract)
         self._gate.reset(self.table.joint_positions)
         self._checker = make_checker(self.contract)
@@ -82,17 +91,15 @@ class Environment:
         return TimeStep(observation=self._observe(), score=self.table.score())
 
     def step(self, chunk: ActionChunk | None) -> TimeStep:
-        """Hand the gate a chunk (or none) and let 50 ms pass."""
+        """Send the gate a chunk (or none) and let 50 ms pass."""
         gate, table = self._gate, self.table
         rejected = ""
         violations: list[Violation] = []
-        for tick in range(round(STEP_S / CONTROL_STEP_S)):
+        if chunk is not None:
+            self._on_the_way.append((self.now_ns + self._lag_ns, chunk))
+        for _ in range(round(STEP_S / CONTROL_STEP_S)):
             now_ns = self.now_ns
-            if tick == 0 and chunk is not None:
-                try:
-                    gate.accept(chunk, now_ns)
-                except ChunkRejected as error:
-                    rejected = str(error)
+            rejected = self._deliver(now_ns) or rejected
             command = gate.tick(now_ns, table.joint_positions)
             if command.positions is not None:
                 violations += self._checker.observe(command.positions)
@@ -105,6 +112,16 @@ class Environment:
             violations=tuple(violations),
             rejected=rejected,
         )
+
+    def _deliver(self, now_ns: int) -> str:
+        """Hand the gate the chunks that have arrived; return why it refused the last refused."""
+        rejected = ""
+        while self._on_the_way and self._on_the_way[0][0] <= now_ns:
+            try:
+                self._gate.accept(self._on_the_way.popleft()[1], now_ns)
+            except ChunkRejected as error:
+                rejected = str(error)
+        return rejected
 
     @property
     def checked_commands(self) -> int:

@@ -47,6 +47,7 @@ CHANGES = {
     "late_depth": DEPTH,
     "late_imu": {"imu"},
     "late_joints": {"state"},
+    "late_chunks": set[str](),  # the way to the gate does it
     "noisy_images": RGB,
     "noisy_depth": DEPTH,
     "depth_holes": DEPTH,

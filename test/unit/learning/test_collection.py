@@ -139,6 +139,7 @@ def test_a_folder_keeps_what_it_was_collected_with(demonstrations: Path) -> None
         "disturbance": 1.0,
         "expert-share": 0.2,
         "stills": 0,
+        "lag": 0.0,
         "policy": None,
     }
 

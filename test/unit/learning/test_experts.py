@@ -42,6 +42,39 @@ def test_an_expert_succeeds_and_moves_nothing_else(environment: Environment, ski
         assert progress[-1] >= 0.9, "what being done looks like is demonstrated"
 
 
+@pytest.mark.parametrize("skill", SKILLS)
+def test_an_expert_succeeds_although_its_chunks_come_late(
+    environment: Environment, skill: str
+) -> None:
+    for seed in (1, 2, 3):
+        record = run_episode(
+            environment,
+            sample_scene(seed=seed, skill=skill),
+            Expert(),
+            Disturbance(np.random.default_rng(0), 0.0),
+            rng=np.random.default_rng(0),
+            image_probability=0.0,
+            lag_s=0.05,
+        )
+        assert record.success, f"seed {seed}: {record.texts}: {environment.table.score().reason}"
+
+
+def test_what_is_held_stays_held_in_every_row_of_a_chunk(environment: Environment) -> None:
+    record = run_episode(
+        environment,
+        sample_scene(seed=2, skill="lift"),
+        Expert(),
+        Disturbance(np.random.default_rng(0), 0.0),
+        rng=np.random.default_rng(0),
+        image_probability=0.0,
+    )
+    progress = np.array(record.states["progress"])
+    gripper = np.array(record.states["chunk"])[:, :, 5]
+    lifting = progress >= 0.7
+    assert lifting.sum() > 5
+    assert (np.diff(gripper[lifting], axis=1) <= 1e-6).all(), "opens on the way up"
+
+
 def test_a_chunk_starts_at_the_command_in_force_and_has_no_jump(environment: Environment) -> None:
     environment.reset(sample_scene(seed=2, skill="lift"))
     table = environment.table

@@ -92,6 +92,36 @@ def test_a_violent_chunk_breaks_no_limit(
         assert not step.violations
 
 
+def test_a_chunk_reaches_the_gate_late_and_is_joined_where_it_is_by_then(
+    environment: Environment,
+) -> None:
+    def commands(lag_s: float) -> list[float]:
+        step = environment.reset(sample_scene(seed=3), lag_s=lag_s)
+        target = step.observation.state + np.array([0.1, 0, 0, 0, 0, 0])
+        environment.step(chunk_to(step.observation, target))
+        found = [float(environment.table.command[0])]
+        for _ in range(5):
+            environment.step(None)
+            found.append(float(environment.table.command[0]))
+        return found
+
+    at_once, late = commands(0.0), commands(0.1)
+    assert late[0] == late[1], "it has not come yet"
+    assert at_once[1] > at_once[0]
+    assert late[2] > late[1]
+    assert late[-1] == pytest.approx(at_once[-1], abs=0.01), "no later in the end"
+
+
+def test_the_lag_of_one_episode_is_not_that_of_the_next(environment: Environment) -> None:
+    step = environment.reset(sample_scene(seed=3), lag_s=0.2)
+    environment.step(chunk_to(step.observation, step.observation.state + np.float32(0.2)))
+    step = environment.reset(sample_scene(seed=3))
+    start = step.observation.state
+    environment.step(chunk_to(step.observation, start - np.array([0.2, 0, 0, 0, 0, 0])))
+    environment.step(None)
+    assert environment.table.command[0] < start[0] - 0.01
+
+
 def test_a_bad_chunk_is_rejected_with_the_reason_and_the_arm_holds(
     environment: Environment, observation: Observation
 ) -> None:

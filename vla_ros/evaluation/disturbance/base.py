@@ -47,6 +47,11 @@ class Disturbance(ABC):
         """The sensor that it takes away, of `deprivation.LOSABLE`, if that is what it does."""
         return None
 
+    @property
+    def lag_s(self) -> float:
+        """How much later than otherwise a chunk reaches the gate, in [s]."""
+        return 0.0
+
     def rng(self, seed: int) -> Generator:
         """Return the random numbers of the episode whose scene has `seed`.
 

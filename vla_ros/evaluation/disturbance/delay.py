@@ -1,4 +1,4 @@
-"""Sensors whose readings come late."""
+"""Sensors whose readings come late, and a policy whose chunks do."""
 
 from __future__ import annotations
 
@@ -54,3 +54,26 @@ class Late(Disturbance):
             return replace(seen, **changes)
 
         return delay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateChunks(Disturbance):
+    """A policy that takes its time: its chunks reach the gate late, stamped as they should be.
+
+    Until one comes, the gate goes on with the one before.
+
+    Attributes:
+        delay_s: How long after its observation a chunk is there [s].
+    """
+
+    delay_s: float = 0.1
+
+    @property
+    def effect(self) -> str:
+        """Say how late they are."""
+        return f"chunks reach the gate {1e3 * self.delay_s:.0f} ms after their observation"
+
+    @property
+    def lag_s(self) -> float:
+        """How much later than otherwise a chunk reaches the gate, in [s]."""
+        return self.delay_s

@@ -28,7 +28,7 @@ class DisturbedEnvironment(Environment):
         self._disturbances = tuple(disturbances)
         self._filters: tuple[Filter, ...] = ()
 
-    def reset(self, scene: Scene) -> TimeStep:
+    def reset(self, scene: Scene, *, lag_s: float = 0.0) -> TimeStep:
         """Begin an episode; what is random about the disturbances hangs on the scene's seed."""
         filters = []
         seed = scene.seed
@@ -37,7 +37,8 @@ class DisturbedEnvironment(Environment):
             scene = disturbance.place(scene, rng)
             filters.append(disturbance.begin(rng))
         self._filters = tuple(filters)
-        return self._disturbed(super().reset(scene))
+        lag_s += sum(disturbance.lag_s for disturbance in self._disturbances)
+        return self._disturbed(super().reset(scene, lag_s=lag_s))
 
     def step(self, chunk: ActionChunk | None) -> TimeStep:
         """Hand the gate a chunk (or none) and let 50 ms pass."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from vla_ros.core.errors import UserError
 from vla_ros.evaluation.disturbance.base import Disturbance
 from vla_ros.evaluation.disturbance.calibration import CameraMoved
-from vla_ros.evaluation.disturbance.delay import Late
+from vla_ros.evaluation.disturbance.delay import Late, LateChunks
 from vla_ros.evaluation.disturbance.loss import SensorLost
 from vla_ros.evaluation.disturbance.noise import (
     DepthHoles,
@@ -30,6 +30,7 @@ _ALL: tuple[Disturbance, ...] = (
     Late(name="late_depth", feature="depths"),
     Late(name="late_imu", feature="imu"),
     Late(name="late_joints", feature="state"),
+    LateChunks(name="late_chunks"),
     ImageNoise(name="noisy_images"),
     DepthNoise(name="noisy_depth"),
     DepthHoles(name="depth_holes"),
