@@ -68,7 +68,7 @@ def test_what_is_held_stays_held_in_every_row_of_a_chunk(environment: Environmen
         rng=np.random.default_rng(0),
         image_probability=0.0,
     )
-    progress = np.array(record.states["progress"])
+    progress = np.array(record.states["progress"], np.float64)
     gripper = np.array(record.states["chunk"])[:, :, 5]
     lifting = progress >= 0.7
     assert lifting.sum() > 5
