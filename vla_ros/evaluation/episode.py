@@ -145,7 +145,7 @@ def run_episode(
     ended_s = table.time_s
     if told.done.given and done_at_s is None:
         for _ in range(round(SETTLE_S / STEP_S)):
-            step = environment.step(None)
+            step = environment.idle()
             violations += len(step.violations)
     return _result(
         index,

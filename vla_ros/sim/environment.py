@@ -113,6 +113,15 @@ class Environment:
             rejected=rejected,
         )
 
+    def idle(self) -> TimeStep:
+        """Drop what is executed and what is on its way, as on a robot without an instruction.
+
+        Returns what 50 ms later is sensed; the arm brakes, and stands still from then on.
+        """
+        self._on_the_way.clear()
+        self._gate.drop_chunk("the policy is idle")
+        return self.step(None)
+
     def _deliver(self, now_ns: int) -> str:
         """Hand the gate the chunks that have arrived; return why it refused the last refused."""
         rejected = ""
