@@ -29,6 +29,9 @@ PAD_OFFSET = 0.014  # [m] from the tcp to the fixed finger's pad
 PAD_CLEARANCE = 0.006  # [m] left between pad and object before the fingers close
 PUSH_TRAVEL, PUSH_ENOUGH = 0.075, 0.063  # [m]; the task asks for 0.04
 PUSH_LEAD = 0.8  # of the half size: how far past the object's middle a push may be commanded
+PUSH_CONTACT = 0.009  # [m] from the pushed thing's side to the middle of the closed fingers
+LETS_GO = 0.03  # [rad]: commanded so little less than it is open, a gripper presses no more
+ON_TARGET = 0.036  # [m] aside at most, a thing rests in a container or on a base
 #: How far a held thing may be aside when it is let go [m]: as far as the task allows, since a
 #: learner that is to be surer than its eyes can be never lets go.
 PLACE_ALIGNED, STACK_ALIGNED = 0.014, 0.0075
@@ -36,10 +39,15 @@ PLACE_ALIGNED, STACK_ALIGNED = 0.014, 0.0075
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What an expert decides from; positions (3,) [m] in base_link, gripper [rad]."""
+    """What an expert decides from; positions (3,) [m] in base_link, angles [rad].
+
+    `gripper` is where the gripper is, `gripper_command` where it is told to be: apart by as much
+    as it presses on what it holds.
+    """
 
     tcp: FloatArray
     gripper: float
+    gripper_command: float
     item: FloatArray
     half: float
     held: bool
@@ -73,6 +81,7 @@ def look(table: Tabletop) -> Situation:
     return Situation(
         tcp=np.array(table.data.site("tcp").xpos),
         gripper=float(table.joint_positions[5]),
+        gripper_command=float(table.command[5]),
         item=np.array(table.data.body(item.name).xpos),
         half=item.half_size,
         held=len(touching) == 2,
@@ -108,7 +117,7 @@ class Expert:
             move = decide(situation)
             situation = _advance(situation, move)
             positions = self._arm.follow(positions, situation.tcp, STEP_S)
-            positions[5] = situation.gripper
+            positions[5] = situation.gripper_command
             rows.append(positions - sag)
         return np.array(rows), first.progress
 
@@ -119,17 +128,56 @@ def _advance(now: Situation, move: Move) -> Situation:
     distance = float(np.linalg.norm(error))
     reach = min(SPEED * STEP_S, max(0.3 * distance, min(distance, 0.003)))
     shift = error * (reach / distance) if distance > 1e-6 else np.zeros(3)
-    turn = float(
-        np.clip(move.gripper - now.gripper, -GRIPPER_SPEED * STEP_S, GRIPPER_SPEED * STEP_S)
-    )
-    gripper = now.gripper + turn
-    grip = _grip_angle(now.half)
-    gap = now.item - now.tcp
+    command = _turn(now.gripper_command, move.gripper)
+    moved = replace(now, tcp=now.tcp + shift, gripper_command=command)
+    gripper = _turn(now.gripper, command)
+    if now.along is not None:
+        item = now.item + _pushed(moved, float(shift @ now.along))
+        return replace(moved, gripper=gripper, item=item, held=False)
+    if now.held:
+        held, item = command < now.gripper + LETS_GO, now.item + shift
+        if not held:
+            item[2] = min(item[2], _support(now, item))
+        return replace(moved, gripper=max(now.gripper, command), item=item, held=held)
+    grip, gap = _grip_angle(now.half), now.item - now.tcp
     inside = np.linalg.norm(gap[:2]) < 0.02 and abs(gap[2]) < 0.02
-    # the pads press for a while before they hold; what they hold already stays held
-    held = inside and move.gripper < grip and (now.held or gripper <= grip - 0.3)
-    item = now.item + shift if held and now.held else now.item
-    return replace(now, tcp=now.tcp + shift, gripper=gripper, item=item, held=bool(held))
+    # the pads press for a while before they hold
+    held = bool(inside and move.gripper < grip and gripper <= grip - 0.3)
+    return replace(moved, gripper=grip if held else gripper, held=held)
+
+
+def _turn(angle: float, goal: float) -> float:
+    """Return a gripper angle [rad] one step nearer to another."""
+    most = GRIPPER_SPEED * STEP_S
+    return angle + float(np.clip(goal - angle, -most, most))
+
+
+def _support(now: Situation, item: FloatArray) -> float:
+    """Return the height [m] at which a thing comes to rest that is let go at `item`."""
+    over = now.target is not None and np.linalg.norm((item - now.target)[:2]) <= ON_TARGET
+    return (now.target_top if over else 0.0) + now.half
+
+
+def _pushed(now: Situation, advance: float) -> FloatArray:
+    """Return how far (3,) [m] the closed fingers, `advance` [m] further, have pushed the thing."""
+    assert now.along is not None
+    lag, across = _beside(now)
+    overlap = lag + now.half + PUSH_CONTACT
+    meets = now.tcp[2] < 0.035 and np.linalg.norm(across) <= now.half + 0.006 and lag < now.half
+    return now.along * (max(0.0, min(advance, overlap)) if meets else 0.0)
+
+
+def _beside(now: Situation) -> tuple[float, FloatArray]:
+    """Return where the closed fingers are from the pushed thing [m].
+
+    How far along the push, negative behind it, and the way across it, (3,), level.
+    """
+    assert now.along is not None
+    relative = now.tcp - PAD_OFFSET * _outward(now.tcp) - now.item
+    lag = float(relative @ now.along)
+    across = relative - lag * now.along
+    across[2] = 0
+    return lag, across
 
 
 def _grip_angle(half: float) -> float:
@@ -199,13 +247,9 @@ def _push(now: Situation) -> Move:
     if gained >= PUSH_ENOUGH:
         return Move(point=np.array([*now.tcp[:2], SAFE_Z]), gripper=0.0, progress=1.0)
     height = 0.016
-    tool = now.tcp - PAD_OFFSET * _outward(now.tcp)  # the closed fingers' middle
-    contact = now.half + 0.009
+    contact = now.half + PUSH_CONTACT
     behind = now.item - along * (contact + 0.02)
-    relative = tool - now.item
-    lag = float(relative @ along)  # negative: behind the object
-    across = relative - lag * along
-    across[2] = 0
+    lag, across = _beside(now)
     lateral = float(np.linalg.norm(across))
     low = now.tcp[2] < height + 0.014
     # the command leads the hand while it pushes: where it ends may be inside the object
@@ -250,15 +294,16 @@ def _carry(now: Situation, release_z: float, aligned: float, above: float = 0.00
 def _leave(now: Situation) -> Move:
     """Open wide and rise straight up."""
     gone = now.tcp[2] >= now.item[2] + 0.04
-    ready = now.gripper > _grip_angle(now.half) + 0.12
+    ready = not now.held and now.gripper > _grip_angle(now.half) + 0.12
     point = np.array([*now.tcp[:2], max(SAFE_Z, now.item[2] + 0.06) if ready else now.tcp[2]])
-    return Move(point=point, gripper=OPEN, progress=1.0 if gone else 0.9)
+    progress = 1.0 if gone else (0.85 if now.held else 0.9)  # planners take 0.9 for done
+    return Move(point=point, gripper=OPEN, progress=progress)
 
 
 def _place(now: Situation) -> Move:
     assert now.target is not None
     aside = float(np.linalg.norm((now.item - now.target)[:2]))
-    resting = aside <= 0.036 and now.item[2] <= now.half + 0.012
+    resting = aside <= ON_TARGET and now.item[2] <= now.half + 0.012
     opening = aside <= 0.02 and now.gripper > _grip_angle(now.half) + 0.06 and now.item[2] < 0.05
     if resting or (opening and not now.held):
         return _leave(now)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from vla_ros.learning.experts import HORIZON, Expert
+from vla_ros.learning.experts import DECISIONS, HORIZON, Expert, look
 from vla_ros.learning.inverse_kinematics import ArmKinematics
 from vla_ros.learning.rollouts import Disturbance, run_episode
+from vla_ros.planner.goal_monitor import GoalSettings
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.scenes import SKILLS, sample_scene
 
@@ -59,7 +61,28 @@ def test_an_expert_succeeds_although_its_chunks_come_late(
         assert record.success, f"seed {seed}: {record.texts}: {environment.table.score().reason}"
 
 
-def test_what_is_held_stays_held_in_every_row_of_a_chunk(environment: Environment) -> None:
+@pytest.mark.parametrize("lag_s", [0.0, 0.1])
+@pytest.mark.parametrize("skill", ["lift", "place", "stack"])
+def test_a_chunk_closes_or_opens_the_gripper_and_does_not_change_its_mind(
+    environment: Environment, skill: str, lag_s: float
+) -> None:
+    for seed in (1, 2, 3):
+        record = run_episode(
+            environment,
+            sample_scene(seed=seed, skill=skill),
+            Expert(),
+            Disturbance(np.random.default_rng(seed), 1.0),
+            rng=np.random.default_rng(0),
+            image_probability=0.0,
+            lag_s=lag_s,
+        )
+        for chunk in np.array(record.states["chunk"], np.float64):
+            turns = np.sign(np.round(np.diff(chunk[:, 5]), 3))
+            turns = turns[turns != 0]
+            assert (np.diff(turns) != 0).sum() <= 1, f"seed {seed}: {chunk[:, 5]}"
+
+
+def test_no_row_opens_the_gripper_on_the_way_up(environment: Environment) -> None:
     record = run_episode(
         environment,
         sample_scene(seed=2, skill="lift"),
@@ -73,6 +96,17 @@ def test_what_is_held_stays_held_in_every_row_of_a_chunk(environment: Environmen
     lifting = progress >= 0.7
     assert lifting.sum() > 5
     assert (np.diff(gripper[lifting], axis=1) <= 1e-6).all(), "opens on the way up"
+
+
+def test_what_is_held_is_not_done(environment: Environment) -> None:
+    environment.reset(sample_scene(seed=2, skill="place"))
+    now = look(environment.table)
+    assert now.target is not None
+    there = np.array([*now.target[:2], 0.006 + now.half])
+    held = replace(now, item=there, tcp=there, held=True, gripper=0.3, gripper_command=0.2)
+    assert DECISIONS["place"](held).progress < GoalSettings().done_progress
+    let_go = replace(held, held=False, gripper=0.9)
+    assert DECISIONS["place"](let_go).progress >= GoalSettings().done_progress
 
 
 def test_a_chunk_starts_at_the_command_in_force_and_has_no_jump(environment: Environment) -> None:

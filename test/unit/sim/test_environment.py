@@ -122,6 +122,19 @@ def test_the_lag_of_one_episode_is_not_that_of_the_next(environment: Environment
     assert environment.table.command[0] < start[0] - 0.01
 
 
+def test_an_idle_robot_brakes_and_forgets_what_was_on_its_way(environment: Environment) -> None:
+    step = environment.reset(sample_scene(seed=3), lag_s=0.03)
+    target = step.observation.state + np.array([0.3, 0, 0, 0, 0, 0])
+    for _ in range(4):
+        step = environment.step(chunk_to(step.observation, target))
+    for _ in range(4):
+        environment.idle()
+    there = environment.table.command[0]
+    assert there < target[0] - 0.05, "it did not go on"
+    environment.idle()
+    assert environment.table.command[0] == there
+
+
 def test_a_bad_chunk_is_rejected_with_the_reason_and_the_arm_holds(
     environment: Environment, observation: Observation
 ) -> None:
