@@ -85,7 +85,6 @@ class Tabletop:
         for _ in range(150):
             mujoco.mj_step(self.model, self.data)
         self.data.time = 0.0
-        self._settled_command = scene.initial_positions.copy()
         self.judge = TaskJudge(scene, self.model, self.data)
         self._score = self.judge.update()
         self._imu: deque[FloatArray] = deque(maxlen=IMU_WINDOW)

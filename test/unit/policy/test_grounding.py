@@ -9,7 +9,7 @@ import torch
 
 from vla_ros.learning.recipes import tabletop_small, with_fusion
 from vla_ros.policy.fusion import FUSIONS
-from vla_ros.policy.grounding import QUESTIONS, Grounder, SeenThings, Shown
+from vla_ros.policy.grounding import DEMONSTRATIONS, QUESTIONS, Grounder, SeenThings, Shown
 from vla_ros.policy.model import Policy
 from vla_ros.policy.regions import ATTRIBUTES, EMBEDDING, REGIONS, RegionProposer
 
@@ -110,6 +110,28 @@ def test_the_eyes_are_asked_for_what_is_pointed_at_and_else_for_the_words() -> N
     torch.testing.assert_close(asked[0, 1], slots[0, 1])
     by_name = grounder.asked(slots, pointers, looks, torch.tensor([False]))
     torch.testing.assert_close(by_name, slots)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("found", "follows"), [(True, False), (False, True)])
+def test_a_prompt_is_followed_where_the_words_find_nothing(found: bool, follows: bool) -> None:
+    torch.manual_seed(0)
+    policy = Policy(tabletop_small()).eval()
+    grounder = policy.grounder
+    grounder.calibration.copy_(torch.tensor([0.0, 1.0 if found else -1.0]))
+    for parameter in grounder.refers.parameters():
+        parameter.zero_()  # the sentence does not reason
+    grounder.nothing.weight.zero_()
+    grounder.nothing.bias.fill_(-20.0)  # the one thing that there is, is pointed at surely
+    things = make_things(0, there=1, batch=1)
+    words, mask = torch.randn(1, 5, tabletop_small().language_features), torch.ones(1, 5)
+    shown = Shown(torch.randn(1, DEMONSTRATIONS, EMBEDDING), torch.ones(1, DEMONSTRATIONS))
+    by_words = policy.ground(words, mask, things).queries
+    prompted = policy.ground(words, mask, things, shown).queries
+    assert torch.equal(prompted, by_words) is not follows
+    if follows:
+        looks = grounder.appearances(things.attributes)
+        torch.testing.assert_close(prompted[:, 0], looks[:, 0])
 
 
 def test_the_score_needs_the_target_only_if_the_words_want_one() -> None:
