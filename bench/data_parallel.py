@@ -1,10 +1,11 @@
 """Whether several processes learn what one learns: the same losses from the same total batch.
 
-python bench/data_parallel.py [--steps 400] [--processes 2] [--json PATH] [--check]
+python bench/data_parallel.py [--steps 1000] [--processes 2] [--json PATH] [--check]
 
 Trains the hand on bare states that it collects itself, three times: with one process; with several
 processes that share the batch; and, for the noise, with one process and another seed. On 2 cores
-that nobody else uses it takes a few minutes. --data trains on a folder of shards instead.
+that nobody else uses it takes ten minutes. Shorter runs compare fewer batches: 400 steps
+ended 5.7 % apart. --data trains on a folder of shards instead.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=400, help="of each run")
+    parser.add_argument("--steps", type=int, default=1000, help="of each run")
     parser.add_argument("--processes", type=int, default=2, help="that share a batch")
     parser.add_argument("--data", type=Path, help="folder of shards; collected if not given")
     parser.add_argument("--episodes", type=int, default=16, help="per step, in all")

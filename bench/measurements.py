@@ -142,8 +142,17 @@ def _fusions(results: Results) -> str:
 
 
 def _in_context(results: Results) -> str:
-    cell: str = results["finding"]
-    return cell
+    cases = next(iter(results["policies"].values()))["cases"]
+    new, named = (_gain(cases[name]) for name in ("new_sounds", "named"))
+    return f"unseen pairs by a new word: {new}; by their name: {named}; {results['scenes']} scenes"
+
+
+def _gain(case: Results) -> str:
+    gain, low, high = (100 * case[key] for key in ("gain", "gain_low", "gain_high"))
+    before, after = (100 * case["right"][count] for count in ("0", "4"))
+    return (
+        f"**{gain:+.1f}** points ({low:+.1f} to {high:+.1f}), {before:.0f} to {after:.0f} % right"
+    )
 
 
 EVAL = "vla_ros eval"
