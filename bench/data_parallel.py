@@ -1,11 +1,12 @@
 """Whether several processes learn what one learns: the same losses from the same total batch.
 
-python bench/data_parallel.py [--steps 1000] [--processes 2] [--json PATH] [--check]
+python bench/data_parallel.py [--steps 400] [--seeds 3] [--processes 2] [--json PATH] [--check]
 
-Trains the hand on bare states that it collects itself, three times: with one process; with several
-processes that share the batch; and, for the noise, with one process and another seed. On 2 cores
-that nobody else uses it takes ten minutes. Shorter runs compare fewer batches: 400 steps
-ended 5.7 % apart. --data trains on a folder of shards instead.
+Trains the hand on bare states that it collects itself, with one process and with several that
+share the batch, each with every seed. A difference is noise if it lies in the 95 % interval
+(Student, pooled variance, Bonferroni for all terms and windows) that the seeds leave around zero;
+one other seed alone would call equals different too often. On 2 cores that nobody else
+uses it takes ten minutes. --data trains on a folder of shards instead.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.table import Table
+from scipy.stats import t as student
 
 from vla_ros.cli.measurement import conclude
 from vla_ros.core.resources import resource_path
@@ -42,8 +44,7 @@ TERMS = ("state_action", "state_progress", "text")
 #: The first steps of a curve are not compared: they depend on the very first batches.
 WARM_UP = 0.25
 WINDOWS = 3
-#: One other seed is one draw of the noise: twice that is still noise.
-NOISE_FACTOR = 2.0
+CONFIDENCE = 0.95  # that none of all comparisons of equals calls them different
 
 Curve = list[dict[str, float]]
 
@@ -52,7 +53,6 @@ Curve = list[dict[str, float]]
 class Way:
     """One way to train."""
 
-    name: str
     seed: int
     processes: int
 
@@ -62,18 +62,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=1000, help="of each run")
+    parser.add_argument("--steps", type=int, default=400, help="of each run")
+    parser.add_argument("--seeds", type=int, default=3, help="of each way, 2 or more")
     parser.add_argument("--processes", type=int, default=2, help="that share a batch")
     parser.add_argument("--data", type=Path, help="folder of shards; collected if not given")
     parser.add_argument("--episodes", type=int, default=16, help="per step, in all")
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--check", action="store_true", help="exit 1 if a must falls short")
     arguments = parser.parse_args()
-    ways = (
-        Way(name="one process", seed=0, processes=1),
-        Way(name=f"{arguments.processes} processes", seed=0, processes=arguments.processes),
-        Way(name="one process, other seed", seed=1, processes=1),
-    )
+    if arguments.seeds < 2:
+        parser.error("--seeds: a single seed tells nothing of the noise; give 2 or more")
+    ways = {
+        "one process": [Way(seed=seed, processes=1) for seed in range(arguments.seeds)],
+        f"{arguments.processes} processes": [
+            Way(seed=seed, processes=arguments.processes) for seed in range(arguments.seeds)
+        ],
+    }
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         data = arguments.data or _collect(folder / "data")
@@ -89,34 +93,47 @@ def main() -> int:
             device="cpu",
             threads=1,
         )
-        curves = {way.name: _train(way, config, folder) for way in ways}
-    results = compare([curves[way.name] for way in ways])
-    results |= {"steps": arguments.steps, "processes": arguments.processes}
+        one, several = ([_train(way, config, folder) for way in group] for group in ways.values())
+    results = compare(one, several)
+    results |= {key: getattr(arguments, key) for key in ("steps", "seeds", "processes")}
     return conclude(
         COMMAND,
         results,
         json_path=arguments.json,
         check=arguments.check,
-        table=_table([way.name for way in ways], results),
+        table=_table(list(ways), results),
     )
 
 
-def compare(curves: Sequence[Curve]) -> dict[str, Any]:
-    """Return smoothed losses, and how far those of the others are from the first curve's.
+def compare(one: Sequence[Curve], several: Sequence[Curve]) -> dict[str, Any]:
+    """Return smoothed losses of both, and how far apart they are, beside what noise explains.
 
-    Each curve is cut into windows, over which every term is averaged; a difference is relative.
+    Each curve, one a seed, is cut into windows, over which every term is averaged; differences are
+    between the means of the seeds, relative to those of one process.
     """
-    smooth = [{term: _smoothed(curve, term) for term in TERMS} for curve in curves]
-    one, several, other = smooth
-    apart = {term: _apart(one[term], several[term]) for term in TERMS}
-    noise = {term: _apart(one[term], other[term]) for term in TERMS}
+    comparisons = len(TERMS) * WINDOWS
+    freedom = len(one) + len(several) - 2
+    quantile = student.ppf(1 - (1 - CONFIDENCE) / 2 / comparisons, freedom)
+    losses: list[dict[str, list[float]]] = [{}, {}]
+    apart, noise, within = {}, {}, []
+    for term in TERMS:
+        a, b = (np.array([_smoothed(curve, term) for curve in way]) for way in (one, several))
+        means = a.mean(0), b.mean(0)
+        squares = ((a - means[0]) ** 2).sum(0) + ((b - means[1]) ** 2).sum(0)
+        margin = quantile * np.sqrt(squares / freedom * (1 / len(a) + 1 / len(b)))
+        difference = np.abs(means[1] - means[0])
+        apart[term] = float((difference / means[0]).max())
+        noise[term] = float((margin / means[0]).max())
+        within.append(bool((difference <= margin).all()))
+        for way, mean in zip(losses, means, strict=True):
+            way[term] = [float(value) for value in mean]
     return {
-        "losses": [{term: list(map(float, way[term])) for term in TERMS} for way in smooth],
+        "losses": losses,
         "apart": apart,
         "noise": noise,
         "largest_apart": max(apart.values()),
         "largest_noise": max(noise.values()),
-        "within_noise": all(apart[t] <= NOISE_FACTOR * noise[t] for t in TERMS),
+        "within_noise": all(within),
     }
 
 
@@ -125,11 +142,6 @@ def _smoothed(curve: Curve, term: str) -> np.ndarray:
     values = np.array([step[term] for step in curve])
     edges = np.linspace(WARM_UP * len(values), len(values), WINDOWS + 1).astype(int)
     return np.array([values[first:last].mean() for first, last in pairwise(edges)])
-
-
-def _apart(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the largest relative difference over the windows."""
-    return float(np.abs(other / one - 1.0).max())
 
 
 def _collect(folder: Path) -> Path:
@@ -144,8 +156,8 @@ def _collect(folder: Path) -> Path:
 
 def _train(way: Way, config: TrainingConfig, folder: Path) -> Curve:
     """Train in one way; return the losses of every step."""
-    print(f"training: {way.name}", file=sys.stderr)
-    output = folder / way.name.replace(" ", "-")
+    print(f"training: {way.processes} processes, seed {way.seed}", file=sys.stderr)
+    output = folder / f"{way.processes}-{way.seed}"
     output.mkdir()
     sentences = folder / "sentences.npz"
     if sentences.exists():
@@ -153,7 +165,7 @@ def _train(way: Way, config: TrainingConfig, folder: Path) -> Curve:
     run = replace(config, output=output, seed=way.seed, processes=way.processes)
     status = work(run) if way.processes == 1 else run_processes(way.processes, work, run)
     if status:
-        sys.exit(f"training with {way.name} failed: {status}")
+        sys.exit(f"training with {way} failed: {status}")
     if not sentences.exists():
         sentences.hardlink_to(output / sentences.name)
     curve: Curve = json.loads((output / "curve.json").read_text())

@@ -275,8 +275,8 @@ MEASUREMENTS = (
         musts="bench/data_parallel.py",
         must="within noise",
         shown=lambda r: (
-            f"at most **{100 * r['largest_apart']:.1f} %** apart; another seed "
-            f"{100 * r['largest_noise']:.1f} %"
+            f"**{'within' if r['within_noise'] else 'beyond'}** noise; "
+            f"means of {r['seeds']} seeds at most **{100 * r['largest_apart']:.1f} %** apart"
         ),
     ),
     Measurement(

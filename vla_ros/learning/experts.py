@@ -30,8 +30,9 @@ PAD_CLEARANCE = 0.006  # [m] left between pad and object before the fingers clos
 PUSH_TRAVEL, PUSH_ENOUGH = 0.075, 0.063  # [m]; the task asks for 0.04
 PUSH_LEAD = 0.8  # of the half size: how far past the object's middle a push may be commanded
 PUSH_CONTACT = 0.009  # [m] from the pushed thing's side to the middle of the closed fingers
-LETS_GO = 0.03  # [rad]: commanded so little less than it is open, a gripper presses no more
-ON_TARGET = 0.036  # [m] aside at most, a thing rests in a container or on a base
+LETS_GO = 0.03  # [rad]: commanded so much wider than it is open, a gripper has let go
+IN_CONTAINER, ON_BASE = 0.036, 0.013  # [m] aside at most, what is let go rests there
+CONTAINER_FLOOR = 0.006  # [m] above the table
 #: How far a held thing may be aside when it is let go [m]: as far as the task allows, since a
 #: learner that is to be surer than its eyes can be never lets go.
 PLACE_ALIGNED, STACK_ALIGNED = 0.014, 0.0075
@@ -73,7 +74,11 @@ def look(table: Tabletop) -> Situation:
     target, top = None, 0.0
     if scene.target is not None:
         target = np.array(table.data.body(scene.target).xpos)
-        top = target[2] + scene.find(scene.target).half_size if scene.skill == "stack" else 0.006
+        top = (
+            target[2] + scene.find(scene.target).half_size
+            if scene.skill == "stack"
+            else CONTAINER_FLOOR
+        )
     touching = table.judge.finger_contacts(item.name)
     along = None
     if scene.direction is not None:
@@ -103,7 +108,7 @@ class Expert:
         """Return joint targets (HORIZON, 6) [rad], one each 50 ms, and the progress now.
 
         The chunk is the expert's plan played forward under perfect tracking, with the object
-        following the hand while it is held.
+        following the hand while it is held or pushed, and falling when it is let go.
         """
         sag = self._arm.sag(table.joint_positions)
         # planned from where the command in force leads, not from where the arm still is: chunks
@@ -138,7 +143,7 @@ def _advance(now: Situation, move: Move) -> Situation:
         held, item = command < now.gripper + LETS_GO, now.item + shift
         if not held:
             item[2] = min(item[2], _support(now, item))
-        return replace(moved, gripper=max(now.gripper, command), item=item, held=held)
+        return replace(moved, gripper=max(now.gripper, gripper), item=item, held=held)
     grip, gap = _grip_angle(now.half), now.item - now.tcp
     inside = np.linalg.norm(gap[:2]) < 0.02 and abs(gap[2]) < 0.02
     # the pads press for a while before they hold
@@ -154,7 +159,10 @@ def _turn(angle: float, goal: float) -> float:
 
 def _support(now: Situation, item: FloatArray) -> float:
     """Return the height [m] at which a thing comes to rest that is let go at `item`."""
-    over = now.target is not None and np.linalg.norm((item - now.target)[:2]) <= ON_TARGET
+    if now.target is None:
+        return now.half
+    reach = ON_BASE if now.target_top > CONTAINER_FLOOR else IN_CONTAINER
+    over = np.linalg.norm((item - now.target)[:2]) <= reach
     return (now.target_top if over else 0.0) + now.half
 
 
@@ -303,12 +311,12 @@ def _leave(now: Situation) -> Move:
 def _place(now: Situation) -> Move:
     assert now.target is not None
     aside = float(np.linalg.norm((now.item - now.target)[:2]))
-    resting = aside <= ON_TARGET and now.item[2] <= now.half + 0.012
+    resting = aside <= IN_CONTAINER and now.item[2] <= now.half + 0.012
     opening = aside <= 0.02 and now.gripper > _grip_angle(now.half) + 0.06 and now.item[2] < 0.05
     if resting or (opening and not now.held):
         return _leave(now)
     if now.held:
-        return _carry(now, 0.006 + now.half + 0.004, PLACE_ALIGNED, above=0.010)
+        return _carry(now, CONTAINER_FLOOR + now.half + 0.004, PLACE_ALIGNED, above=0.010)
     return _grasp(now)
 
 
@@ -316,7 +324,7 @@ def _stack(now: Situation) -> Move:
     assert now.target is not None
     aside = float(np.linalg.norm((now.item - now.target)[:2]))
     level = abs(now.item[2] - now.target_top - now.half) <= 0.005
-    if aside <= 0.013 and level and (not now.held or aside <= STACK_ALIGNED + 0.001):
+    if aside <= ON_BASE and level and (not now.held or aside <= STACK_ALIGNED + 0.001):
         return _leave(now)
     if now.held:
         return _carry(now, now.target_top + now.half + 0.001, STACK_ALIGNED)

@@ -102,7 +102,7 @@ class Grounder(nn.Module):
         )
         #: Whether a sentence has a target at all.
         self.has_target = nn.Linear(2 * width, 1)
-        #: Whether a sentence names the object by reasoning, and not by its colour and shape.
+        #: Whether a sentence names the object by reasoning or an unknown word, not by its looks.
         self.refers = nn.Linear(QUESTIONS * width, 1)
         #: What the eyes are asked for a thing of each colour and kind; the two add up.
         self.appearance = nn.Linear(COLOUR_CLASSES + KIND_CLASSES, width, bias=False)
@@ -196,7 +196,7 @@ class Grounder(nn.Module):
         return logit.squeeze(-1)
 
     def reasons(self, questions: Tensor) -> Tensor:
-        """Return the logit that the sentence names the object by reasoning (B,)."""
+        """Return the logit (B,) that it names the object by reasoning or by an unknown word."""
         logit: Tensor = self.refers(questions.flatten(1))
         return logit.squeeze(-1)
 

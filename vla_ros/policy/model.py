@@ -152,8 +152,8 @@ class Policy(nn.Module):
         looks = self.grounder.appearances(things.attributes)
         by_pointer = self.grounder.reasons(questions) > 0
         if shown is not None:
-            unknown = answer.score <= 0  # what words find by themselves needs no demonstration
-            by_pointer = by_pointer | ((shown.mask.amax(1) > 0) & unknown)
+            not_found = answer.score <= 0  # what words find by themselves needs no demonstration
+            by_pointer = by_pointer | ((shown.mask.amax(1) > 0) & not_found)
         queries = self.grounder.asked(slots[:, 1:3], answer.pointers, looks, by_pointer)
         slots = torch.cat([slots[:, :1], queries, slots[:, 3:]], 1)
         return Grounded(slots, queries, answer, things)

@@ -50,7 +50,7 @@ class TimeStep:
 
 
 class Environment:
-    """Four methods in the manner of dm_env: `reset`, `step`, `observation_spec`, `action_spec`.
+    """In the manner of dm_env: `reset`, `step`, `idle`, `observation_spec`, `action_spec`.
 
     A step takes a chunk and lasts 50 ms: five ticks of the gate at 100 Hz.
     """

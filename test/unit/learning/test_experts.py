@@ -8,7 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vla_ros.learning.experts import DECISIONS, HORIZON, Expert, look
+from vla_ros.learning.experts import (
+    DECISIONS,
+    GRIPPER_SPEED,
+    HORIZON,
+    PAD_OFFSET,
+    STEP_S,
+    Expert,
+    Move,
+    Situation,
+    _advance,
+    look,
+)
 from vla_ros.learning.inverse_kinematics import ArmKinematics
 from vla_ros.learning.rollouts import Disturbance, run_episode
 from vla_ros.planner.goal_monitor import GoalSettings
@@ -63,7 +74,7 @@ def test_an_expert_succeeds_although_its_chunks_come_late(
 
 @pytest.mark.parametrize("lag_s", [0.0, 0.1])
 @pytest.mark.parametrize("skill", ["lift", "place", "stack"])
-def test_a_chunk_closes_or_opens_the_gripper_and_does_not_change_its_mind(
+def test_a_chunk_turns_the_gripper_around_once_at_most(
     environment: Environment, skill: str, lag_s: float
 ) -> None:
     for seed in (1, 2, 3):
@@ -107,6 +118,78 @@ def test_what_is_held_is_not_done(environment: Environment) -> None:
     assert DECISIONS["place"](held).progress < GoalSettings().done_progress
     let_go = replace(held, held=False, gripper=0.9)
     assert DECISIONS["place"](let_go).progress >= GoalSettings().done_progress
+
+
+def make_situation(**changes: object) -> Situation:
+    at = np.array([0.22, 0.0, 0.09])
+    situation = Situation(
+        tcp=at,
+        gripper=0.35,
+        gripper_command=0.1,
+        item=at,
+        half=0.016,
+        held=True,
+        start=np.array([0.2, 0.05, 0.016]),
+        target=at * [1, 1, 0],
+        target_top=0.006,
+        along=None,
+    )
+    return replace(situation, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("top", "aside", "rests"),
+    [
+        (0.006, 0.0, 0.022),  # in the container
+        (0.006, 0.03, 0.022),
+        (0.006, 0.05, 0.016),  # beside it, on the table
+        (0.034, 0.0, 0.05),  # on the base
+        (0.034, 0.03, 0.016),  # beside it
+    ],
+)
+def test_what_is_let_go_is_let_go_once_and_falls_to_what_is_below(
+    top: float, aside: float, rests: float
+) -> None:
+    now = make_situation(target_top=top)
+    assert now.target is not None
+    now = replace(now, target=np.add(now.target, [0, aside, 0]))
+    opening = Move(point=now.tcp, gripper=1.5, progress=0.85)
+    seen = []
+    for _ in range(12):
+        before, now = now, _advance(now, opening)
+        assert now.gripper - before.gripper <= GRIPPER_SPEED * STEP_S + 1e-9, "it jumps"
+        assert now.held == (now.item[2] > 0.08)
+        seen.append(now.held)
+    assert seen[0]
+    assert not seen[-1]
+    assert sorted(seen, reverse=True) == seen
+    assert now.item[2] == pytest.approx(rests)
+
+
+@pytest.mark.parametrize(
+    ("offset", "moves"),
+    [
+        ([-0.025, 0, 0], True),  # touching it from behind
+        ([-0.06, 0, 0], False),  # not there yet
+        ([-0.025, 0.04, 0], False),  # passing beside it
+        ([-0.025, 0, 0.05], False),  # above it
+        ([0.04, 0, 0], False),  # past it
+    ],
+)
+def test_what_is_pushed_goes_along_with_the_fingers_that_touch_it(
+    offset: list[float], moves: bool
+) -> None:
+    item = np.array([0.2, 0.0, 0.016])
+    fingers = item + offset
+    pad = PAD_OFFSET * np.array([1.0, 0.0, 0.0])  # along the arm, which here is the push
+    now = make_situation(
+        item=item, tcp=fingers + pad, held=False, target=None, along=np.array([1.0, 0, 0])
+    )
+    ahead = Move(point=np.add(now.tcp, [0.004, 0, 0]), gripper=0.0, progress=0.5)
+    moved = _advance(now, ahead).item - item
+    assert (moved[0] > 0.001) == moves
+    assert moved[1:] == pytest.approx([0, 0])
+    assert moved[0] <= 0.004 + 1e-9
 
 
 def test_a_chunk_starts_at_the_command_in_force_and_has_no_jump(environment: Environment) -> None:

@@ -123,14 +123,14 @@ def test_the_lag_of_one_episode_is_not_that_of_the_next(environment: Environment
 
 
 def test_an_idle_robot_brakes_and_forgets_what_was_on_its_way(environment: Environment) -> None:
-    step = environment.reset(sample_scene(seed=3), lag_s=0.03)
+    step = environment.reset(sample_scene(seed=3), lag_s=0.1)
     target = step.observation.state + np.array([0.3, 0, 0, 0, 0, 0])
     for _ in range(4):
         step = environment.step(chunk_to(step.observation, target))
     for _ in range(4):
         environment.idle()
     there = environment.table.command[0]
-    assert there < target[0] - 0.05, "it did not go on"
+    assert there < target[0] - 0.2, "it did not go on"
     environment.idle()
     assert environment.table.command[0] == there
 
