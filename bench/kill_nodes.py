@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -61,7 +62,13 @@ def _lay_scene(node: Node) -> str:
     """Lay the table anew, with the next unseen scene, and return its sentence."""
     scenes = Listener(node)
     request = ResetScene.Request(suite="core", split="seeds", skill="lift", seed=next(SEEDS))
-    answer = scenes.call(ResetScene, "/vla/sim/reset", request)
+    for timeout_s in (3.0, 3.0, 15.0):
+        # DDS believes in a killed server until its lease ends: a request to it is lost
+        with suppress(AssertionError):
+            answer = scenes.call(ResetScene, "/vla/sim/reset", request, timeout_s)
+            break
+    else:
+        raise RuntimeError("/vla/sim/reset answers none of three requests")
     if not answer.success:
         raise RuntimeError(answer.message)
     return str(answer.instruction)
