@@ -7,94 +7,39 @@ label any state that a learner gets itself into.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from vla_ros.core.types import FloatArray
 from vla_ros.learning.inverse_kinematics import ArmKinematics
-from vla_ros.sim.layout import DIRECTIONS, SHOULDER_X
-from vla_ros.sim.scenes import Scene
+from vla_ros.learning.look_ahead import (
+    CONTAINER_FLOOR,
+    IN_CONTAINER,
+    ON_BASE,
+    PAD_OFFSET,
+    PUSH_CONTACT,
+    STEP_S,
+    Move,
+    Situation,
+    advance,
+    beside,
+    grip_angle,
+    look,
+    outward,
+)
 from vla_ros.sim.tabletop import Tabletop
 
-STEP_S = 0.05
 HORIZON = 10
-SPEED = 0.28  # [m/s] of the tcp
-GRIPPER_SPEED = 3.0  # [rad/s]
 SAFE_Z = 0.088  # [m] above everything that stands on the table
 OPEN, CLOSED = 0.95, -0.1  # [rad] gripper targets
-PAD_OFFSET = 0.014  # [m] from the tcp to the fixed finger's pad
 PAD_CLEARANCE = 0.006  # [m] left between pad and object before the fingers close
 PUSH_TRAVEL, PUSH_ENOUGH = 0.075, 0.063  # [m]; the task asks for 0.04
 PUSH_LEAD = 0.8  # of the half size: how far past the object's middle a push may be commanded
-PUSH_CONTACT = 0.009  # [m] from the pushed thing's side to the middle of the closed fingers
-LETS_GO = 0.03  # [rad]: commanded so much wider than it is open, a gripper has let go
-IN_CONTAINER, ON_BASE = 0.036, 0.013  # [m] aside at most, what is let go rests there
-CONTAINER_FLOOR = 0.006  # [m] above the table
 #: How far a held thing may be aside when it is let go [m]: as far as the task allows, since a
 #: learner that is to be surer than its eyes can be never lets go.
 PLACE_ALIGNED, STACK_ALIGNED = 0.014, 0.0075
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    """What an expert decides from; positions (3,) [m] in base_link, angles [rad].
-
-    `gripper` is where the gripper is, `gripper_command` where it is told to be: apart by as much
-    as it presses on what it holds.
-    """
-
-    tcp: FloatArray
-    gripper: float
-    gripper_command: float
-    item: FloatArray
-    half: float
-    held: bool
-    start: FloatArray
-    target: FloatArray | None
-    target_top: float
-    along: FloatArray | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """Where the tcp and the gripper go next, and how far the task has come (1: done)."""
-
-    point: FloatArray
-    gripper: float
-    progress: float
-
-
-def look(table: Tabletop) -> Situation:
-    """Read the situation from the simulator's state."""
-    scene = table.scene
-    item = scene.find(scene.named)
-    target, top = None, 0.0
-    if scene.target is not None:
-        target = np.array(table.data.body(scene.target).xpos)
-        top = (
-            target[2] + scene.find(scene.target).half_size
-            if scene.skill == "stack"
-            else CONTAINER_FLOOR
-        )
-    touching = table.judge.finger_contacts(item.name)
-    along = None
-    if scene.direction is not None:
-        along = np.array([*DIRECTIONS[scene.direction], 0.0])
-    return Situation(
-        tcp=np.array(table.data.site("tcp").xpos),
-        gripper=float(table.joint_positions[5]),
-        gripper_command=float(table.command[5]),
-        item=np.array(table.data.body(item.name).xpos),
-        half=item.half_size,
-        held=len(touching) == 2,
-        start=table.judge.start_of(item.name),
-        target=target,
-        target_top=float(top),
-        along=along,
-    )
 
 
 class Expert:
@@ -120,83 +65,11 @@ class Expert:
         rows = []
         for _ in range(HORIZON):
             move = decide(situation)
-            situation = _advance(situation, move)
+            situation = advance(situation, move)
             positions = self._arm.follow(positions, situation.tcp, STEP_S)
             positions[5] = situation.gripper_command
             rows.append(positions - sag)
         return np.array(rows), first.progress
-
-
-def _advance(now: Situation, move: Move) -> Situation:
-    """One step of 50 ms with perfect tracking."""
-    error = move.point - now.tcp
-    distance = float(np.linalg.norm(error))
-    reach = min(SPEED * STEP_S, max(0.3 * distance, min(distance, 0.003)))
-    shift = error * (reach / distance) if distance > 1e-6 else np.zeros(3)
-    command = _turn(now.gripper_command, move.gripper)
-    moved = replace(now, tcp=now.tcp + shift, gripper_command=command)
-    gripper = _turn(now.gripper, command)
-    if now.along is not None:
-        item = now.item + _pushed(moved, float(shift @ now.along))
-        return replace(moved, gripper=gripper, item=item, held=False)
-    if now.held:
-        held, item = command < now.gripper + LETS_GO, now.item + shift
-        if not held:
-            item[2] = min(item[2], _support(now, item))
-        return replace(moved, gripper=max(now.gripper, gripper), item=item, held=held)
-    grip, gap = _grip_angle(now.half), now.item - now.tcp
-    inside = np.linalg.norm(gap[:2]) < 0.02 and abs(gap[2]) < 0.02
-    # the pads press for a while before they hold
-    held = bool(inside and move.gripper < grip and gripper <= grip - 0.3)
-    return replace(moved, gripper=grip if held else gripper, held=held)
-
-
-def _turn(angle: float, goal: float) -> float:
-    """Return a gripper angle [rad] one step nearer to another."""
-    most = GRIPPER_SPEED * STEP_S
-    return angle + float(np.clip(goal - angle, -most, most))
-
-
-def _support(now: Situation, item: FloatArray) -> float:
-    """Return the height [m] at which a thing comes to rest that is let go at `item`."""
-    if now.target is None:
-        return now.half
-    reach = ON_BASE if now.target_top > CONTAINER_FLOOR else IN_CONTAINER
-    over = np.linalg.norm((item - now.target)[:2]) <= reach
-    return (now.target_top if over else 0.0) + now.half
-
-
-def _pushed(now: Situation, advance: float) -> FloatArray:
-    """Return how far (3,) [m] the closed fingers, `advance` [m] further, have pushed the thing."""
-    assert now.along is not None
-    lag, across = _beside(now)
-    overlap = lag + now.half + PUSH_CONTACT
-    meets = now.tcp[2] < 0.035 and np.linalg.norm(across) <= now.half + 0.006 and lag < now.half
-    return now.along * (max(0.0, min(advance, overlap)) if meets else 0.0)
-
-
-def _beside(now: Situation) -> tuple[float, FloatArray]:
-    """Return where the closed fingers are from the pushed thing [m].
-
-    How far along the push, negative behind it, and the way across it, (3,), level.
-    """
-    assert now.along is not None
-    relative = now.tcp - PAD_OFFSET * _outward(now.tcp) - now.item
-    lag = float(relative @ now.along)
-    across = relative - lag * now.along
-    across[2] = 0
-    return lag, across
-
-
-def _grip_angle(half: float) -> float:
-    """The gripper angle [rad] at which the pads touch an object of the half size."""
-    return 0.35 + 2 * (half - PAD_OFFSET) / 0.07
-
-
-def _outward(point: FloatArray) -> FloatArray:
-    """The horizontal direction, away from the pan axis, in which the jaw opens."""
-    bearing = math.atan2(point[1], point[0] - SHOULDER_X)
-    return np.array([math.cos(bearing), math.sin(bearing), 0.0])
 
 
 def _over(now: Situation, point: FloatArray, cone: float) -> FloatArray:
@@ -214,7 +87,7 @@ def _grasp(now: Situation) -> Move:
     """Bring the open fingers around the object and close them."""
     offset = now.half - PAD_OFFSET + PAD_CLEARANCE
     height = max(now.item[2] - 0.002, 0.012)
-    point = now.item - offset * _outward(now.item)
+    point = now.item - offset * outward(now.item)
     point[2] = height
     error = point - now.tcp
     aside = float(np.linalg.norm(error[:2]))
@@ -257,7 +130,7 @@ def _push(now: Situation) -> Move:
     height = 0.016
     contact = now.half + PUSH_CONTACT
     behind = now.item - along * (contact + 0.02)
-    lag, across = _beside(now)
+    lag, across = beside(now)
     lateral = float(np.linalg.norm(across))
     low = now.tcp[2] < height + 0.014
     # the command leads the hand while it pushes: where it ends may be inside the object
@@ -268,7 +141,7 @@ def _push(now: Situation) -> Move:
         goal = now.tcp + along * advance - across * 0.8
         goal[2] = height
         return Move(point=goal, gripper=0.0, progress=0.6)
-    point = behind + PAD_OFFSET * _outward(behind)
+    point = behind + PAD_OFFSET * outward(behind)
     point[2] = height
     aside = float(np.linalg.norm((point - now.tcp)[:2]))
     if low and behind_it and aside <= 0.03:
@@ -302,7 +175,7 @@ def _carry(now: Situation, release_z: float, aligned: float, above: float = 0.00
 def _leave(now: Situation) -> Move:
     """Open wide and rise straight up."""
     gone = now.tcp[2] >= now.item[2] + 0.04
-    ready = not now.held and now.gripper > _grip_angle(now.half) + 0.12
+    ready = not now.held and now.gripper > grip_angle(now.half) + 0.12
     point = np.array([*now.tcp[:2], max(SAFE_Z, now.item[2] + 0.06) if ready else now.tcp[2]])
     progress = 1.0 if gone else (0.85 if now.held else 0.9)  # planners take 0.9 for done
     return Move(point=point, gripper=OPEN, progress=progress)
@@ -312,7 +185,7 @@ def _place(now: Situation) -> Move:
     assert now.target is not None
     aside = float(np.linalg.norm((now.item - now.target)[:2]))
     resting = aside <= IN_CONTAINER and now.item[2] <= now.half + 0.012
-    opening = aside <= 0.02 and now.gripper > _grip_angle(now.half) + 0.06 and now.item[2] < 0.05
+    opening = aside <= 0.02 and now.gripper > grip_angle(now.half) + 0.06 and now.item[2] < 0.05
     if resting or (opening and not now.held):
         return _leave(now)
     if now.held:
@@ -340,4 +213,4 @@ DECISIONS: dict[str, Callable[[Situation], Move]] = {
 }
 
 
-__all__ = ["HORIZON", "STEP_S", "Expert", "Scene", "look"]
+__all__ = ["HORIZON", "STEP_S", "Expert"]

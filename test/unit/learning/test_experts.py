@@ -8,20 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vla_ros.learning.experts import (
-    DECISIONS,
+from vla_ros.learning.experts import DECISIONS, HORIZON, Expert
+from vla_ros.learning.inverse_kinematics import ArmKinematics
+from vla_ros.learning.look_ahead import (
     GRIPPER_SPEED,
-    HORIZON,
     PAD_OFFSET,
     STEP_S,
-    Expert,
     Move,
     Situation,
-    _advance,
+    advance,
     look,
 )
-from vla_ros.learning.inverse_kinematics import ArmKinematics
-from vla_ros.learning.rollouts import Disturbance, run_episode
+from vla_ros.learning.rollouts import Disturbance, Record, run_episode
 from vla_ros.planner.goal_monitor import GoalSettings
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.scenes import SKILLS, sample_scene
@@ -32,6 +30,25 @@ def environment() -> Iterator[Environment]:
     environment = Environment(cameras=())
     yield environment
     environment.close()
+
+
+def demonstrate(
+    environment: Environment,
+    skill: str,
+    seed: int,
+    *,
+    disturbance: float = 0.0,
+    lag_s: float = 0.0,
+) -> Record:
+    return run_episode(
+        environment,
+        sample_scene(seed=seed, skill=skill),
+        Expert(),
+        Disturbance(np.random.default_rng(seed), disturbance),
+        rng=np.random.default_rng(0),
+        image_probability=0.0,
+        lag_s=lag_s,
+    )
 
 
 @pytest.mark.parametrize("skill", SKILLS)
@@ -60,15 +77,7 @@ def test_an_expert_succeeds_although_its_chunks_come_late(
     environment: Environment, skill: str
 ) -> None:
     for seed in (1, 2, 3):
-        record = run_episode(
-            environment,
-            sample_scene(seed=seed, skill=skill),
-            Expert(),
-            Disturbance(np.random.default_rng(0), 0.0),
-            rng=np.random.default_rng(0),
-            image_probability=0.0,
-            lag_s=0.05,
-        )
+        record = demonstrate(environment, skill, seed, lag_s=0.05)
         assert record.success, f"seed {seed}: {record.texts}: {environment.table.score().reason}"
 
 
@@ -78,15 +87,7 @@ def test_a_chunk_turns_the_gripper_around_once_at_most(
     environment: Environment, skill: str, lag_s: float
 ) -> None:
     for seed in (1, 2, 3):
-        record = run_episode(
-            environment,
-            sample_scene(seed=seed, skill=skill),
-            Expert(),
-            Disturbance(np.random.default_rng(seed), 1.0),
-            rng=np.random.default_rng(0),
-            image_probability=0.0,
-            lag_s=lag_s,
-        )
+        record = demonstrate(environment, skill, seed, disturbance=1.0, lag_s=lag_s)
         for chunk in np.array(record.states["chunk"], np.float64):
             turns = np.sign(np.round(np.diff(chunk[:, 5]), 3))
             turns = turns[turns != 0]
@@ -94,14 +95,7 @@ def test_a_chunk_turns_the_gripper_around_once_at_most(
 
 
 def test_no_row_opens_the_gripper_on_the_way_up(environment: Environment) -> None:
-    record = run_episode(
-        environment,
-        sample_scene(seed=2, skill="lift"),
-        Expert(),
-        Disturbance(np.random.default_rng(0), 0.0),
-        rng=np.random.default_rng(0),
-        image_probability=0.0,
-    )
+    record = demonstrate(environment, "lift", 2)
     progress = np.array(record.states["progress"], np.float64)
     gripper = np.array(record.states["chunk"])[:, :, 5]
     lifting = progress >= 0.7
@@ -120,21 +114,19 @@ def test_what_is_held_is_not_done(environment: Environment) -> None:
     assert DECISIONS["place"](let_go).progress >= GoalSettings().done_progress
 
 
-def make_situation(**changes: object) -> Situation:
-    at = np.array([0.22, 0.0, 0.09])
-    situation = Situation(
-        tcp=at,
-        gripper=0.35,
-        gripper_command=0.1,
-        item=at,
-        half=0.016,
-        held=True,
-        start=np.array([0.2, 0.05, 0.016]),
-        target=at * [1, 1, 0],
-        target_top=0.006,
-        along=None,
-    )
-    return replace(situation, **changes)  # type: ignore[arg-type]
+HAND = np.array([0.22, 0.0, 0.09])
+HOLDING = Situation(
+    tcp=HAND,
+    gripper=0.35,
+    gripper_command=0.1,
+    item=HAND,
+    half=0.016,
+    held=True,
+    start=np.array([0.2, 0.05, 0.016]),
+    target=None,
+    target_top=0.006,
+    along=None,
+)
 
 
 @pytest.mark.parametrize(
@@ -150,13 +142,11 @@ def make_situation(**changes: object) -> Situation:
 def test_what_is_let_go_is_let_go_once_and_falls_to_what_is_below(
     top: float, aside: float, rests: float
 ) -> None:
-    now = make_situation(target_top=top)
-    assert now.target is not None
-    now = replace(now, target=np.add(now.target, [0, aside, 0]))
+    now = replace(HOLDING, target=HAND * [1, 1, 0] + [0, aside, 0], target_top=top)
     opening = Move(point=now.tcp, gripper=1.5, progress=0.85)
     seen = []
     for _ in range(12):
-        before, now = now, _advance(now, opening)
+        before, now = now, advance(now, opening)
         assert now.gripper - before.gripper <= GRIPPER_SPEED * STEP_S + 1e-9, "it jumps"
         assert now.held == (now.item[2] > 0.08)
         seen.append(now.held)
@@ -182,11 +172,11 @@ def test_what_is_pushed_goes_along_with_the_fingers_that_touch_it(
     item = np.array([0.2, 0.0, 0.016])
     fingers = item + offset
     pad = PAD_OFFSET * np.array([1.0, 0.0, 0.0])  # along the arm, which here is the push
-    now = make_situation(
-        item=item, tcp=fingers + pad, held=False, target=None, along=np.array([1.0, 0, 0])
+    now = replace(
+        HOLDING, item=item, tcp=fingers + pad, held=False, along=np.array([1.0, 0.0, 0.0])
     )
     ahead = Move(point=np.add(now.tcp, [0.004, 0, 0]), gripper=0.0, progress=0.5)
-    moved = _advance(now, ahead).item - item
+    moved = advance(now, ahead).item - item
     assert (moved[0] > 0.001) == moves
     assert moved[1:] == pytest.approx([0, 0])
     assert moved[0] <= 0.004 + 1e-9
