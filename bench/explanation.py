@@ -25,7 +25,7 @@ from scipy.stats import wilcoxon
 
 from vla_ros.cli.measurement import conclude
 from vla_ros.core.resources import resource_path
-from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.evaluation.deletion import (
     CURVE,
     FILLS,
@@ -66,7 +66,7 @@ def main() -> int:
         suite=options.suite, episodes=options.scenes, first_seed=first_seed(options.seed)
     )
     policy = open_policy(options.bundle)
-    assert isinstance(policy, OnnxPolicy)  # nothing is taken away from it
+    assert isinstance(policy, BundlePolicy)  # nothing is taken away from it
     comparisons, curves = measure(policy, plan)
     results = {
         "suite": plan.suite,
@@ -91,7 +91,7 @@ def main() -> int:
 
 
 def measure(
-    policy: OnnxPolicy, plan: EvaluationPlan
+    policy: BundlePolicy, plan: EvaluationPlan
 ) -> tuple[dict[Kind, list[DeletionTrial]], dict[str, list[list[float]]]]:
     """Return what the removals did in each scene, and the deletion curves."""
     comparisons: dict[Kind, list[DeletionTrial]] = {

@@ -36,7 +36,7 @@ from several_runs import CACHES, keep_settings, run_vla_ros, share_caches
 
 from vla_ros.cli.measurement import conclude
 from vla_ros.contract import load_contract
-from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.policy.bundle import WEIGHTS
 from vla_ros.policy.fusion import FUSIONS
 from vla_ros.sim.reasoning import REASONING_SUITES
@@ -218,7 +218,7 @@ def _evaluated(output: Path, name: str, episodes: int, *options: str) -> Row:
 
 def latency_ms(bundle: Path) -> float:
     """Return the median time of an inference on one core, after the instruction is understood."""
-    policy = OnnxPolicy(bundle)
+    policy = BundlePolicy(bundle)
     policy.start("put the red cube into the bowl")
     observation = make_observation(load_contract("tabletop_sim"))
     times = []

@@ -31,7 +31,7 @@ from rich.table import Table
 from vla_ros.cli.measurement import conclude
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import UserError
-from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.evaluation.episode import EpisodeResult
 from vla_ros.evaluation.gain import Gain
 from vla_ros.evaluation.in_context import COUNTS, Asked, Asker, Case
@@ -237,8 +237,8 @@ def _asker(policies: tuple[str, ...]) -> Asker:
     return Asker([_open(policy) for policy in policies])
 
 
-def _open(policy: str) -> OnnxPolicy:
-    return OnnxPolicy(policy, load_contract("tabletop_sim"))
+def _open(policy: str) -> BundlePolicy:
+    return BundlePolicy(policy, load_contract("tabletop_sim"))
 
 
 def _table(results: Row) -> Table:

@@ -13,7 +13,7 @@ from typing import Any
 from vla_ros.bringup.background import BackgroundGraph
 from vla_ros.contract.loading import load_contract
 from vla_ros.core.errors import UserError
-from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.evaluation.episode import LINGER_S, EpisodeResult
 from vla_ros.evaluation.plan import EvaluationPlan
 from vla_ros.evaluation.report import Report
@@ -55,7 +55,7 @@ def evaluate_through_ros(
     # rclpy reads the environment as it is imported
     from vla_ros.ros.domains import choose_domain
 
-    policy = OnnxPolicy(bundle)
+    policy = BundlePolicy(bundle)
     domain = choose_domain()
     os.environ["ROS_DOMAIN_ID"] = str(domain)
     return conduct(

@@ -28,6 +28,10 @@ class BundleError(UserError):
     """A policy bundle is missing, corrupted, or made for something else."""
 
 
+class EngineError(UserError):
+    """A graph cannot be run by the backend that was asked for; says why, and the way out."""
+
+
 class InstructionRejected(UserError):
     """An instruction that no policy should be given; the message says why."""
 
@@ -70,6 +74,19 @@ class ChunkRejected(SafetyError):
 
 class EmergencyStopEngaged(SafetyError):
     """A reset was asked for while the emergency stop is still pressed."""
+
+
+class InferenceFailed(VlaError):
+    """An inference brought nothing that may be executed, and the next one may: a server was late.
+
+    Attributes:
+        reason: One sentence that names what failed, what was expected and what came.
+    """
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason for the diagnostics."""
+        super().__init__(reason)
+        self.reason = reason
 
 
 class DefectError(VlaError):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vla_ros.core.errors import UserError
 from vla_ros.core.types import FloatArray
-from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.policy.configuration import MODALITIES
 
 #: Senses that the network masks, and the entries of its mask that go with each.
@@ -96,7 +96,7 @@ METHODS: dict[str, Callable[[Infer], Contributions]] = {
 
 
 def measure_contributions(
-    policy: OnnxPolicy, others: Sequence[str], method: str = "leave_one_out"
+    policy: BundlePolicy, others: Sequence[str], method: str = "leave_one_out"
 ) -> Contributions:
     """Return what each source decides of the chunk that a policy inferred last.
 
@@ -122,7 +122,7 @@ def measure_contributions(
     return METHODS[method](_inference(policy, others))
 
 
-def _inference(policy: OnnxPolicy, others: Sequence[str]) -> Infer:
+def _inference(policy: BundlePolicy, others: Sequence[str]) -> Infer:
     """Return what infers again from a policy's last inputs, with only some sources."""
     inputs = policy.inputs
     meant = [policy.ground(text) for text in others]

@@ -10,6 +10,7 @@ from vla_ros.core.demonstration import Demonstration
 from vla_ros.core.errors import UserError
 from vla_ros.core.protocols import Attentive, Noticing, Policy, Promptable
 from vla_ros.core.types import ActionChunk, Observation, UInt8Array
+from vla_ros.engine.choice import EngineChoice
 from vla_ros.observation.images import fit_depth, fit_rgb
 from vla_ros.policy.bundle import Bundle
 
@@ -86,10 +87,10 @@ def fit_observation(observation: Observation, sizes: Sizes) -> Observation:
 
 
 def open_fitted(
-    open_policy: Callable[[str, RobotContract, int], Policy],
+    open_policy: Callable[[str, RobotContract, EngineChoice], Policy],
     directory: str,
     running: RobotContract,
-    threads: int,
+    choice: EngineChoice,
 ) -> tuple[Policy, list[ContractDifference]]:
     """Return a bundle's policy fitted to a robot that it was not made for, and how they differ.
 
@@ -97,7 +98,7 @@ def open_fitted(
         open_policy: Opens the bundle for the robot that it was made for.
         directory: The bundle.
         running: Contract of the robot that it will run on.
-        threads: Of one inference.
+        choice: Backends that are to run it.
 
     Raises:
         BundleError: if a file of the bundle is missing or corrupted.
@@ -108,4 +109,4 @@ def open_fitted(
     sizes = {
         spec.camera: (spec.width, spec.height) for spec in trained.observations if spec.camera
     }
-    return FittedPolicy(open_policy(directory, trained, threads), sizes), found
+    return FittedPolicy(open_policy(directory, trained, choice), sizes), found

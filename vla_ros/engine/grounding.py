@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from vla_ros.core.errors import UserError
+from vla_ros.engine.engine import Engine, EngineDescription
 from vla_ros.engine.language import LanguageTokens
 
 Float32Array = NDArray[np.float32]
@@ -93,16 +93,25 @@ class GroundingSession:
     meant when it was given.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        """Ground with the graph of a session."""
-        self._session = session
+    def __init__(self, engine: Engine) -> None:
+        """Ground with the graph of an engine."""
+        self._engine = engine
         self._tokens: LanguageTokens | None = None
         self._looks, self._seen = 0, False
-        self._shape = next(i for i in session.get_inputs() if i.name == "shown").shape
+        shown = next(each for each in engine.describe().inputs if each.name == "shown")
+        self._shape = (1, *(int(length) for length in shown.shape[1:]))
         self.show(())
         self._prompt = self._shown  # of the instruction in force
         #: The best grounding of the instruction so far.
         self.best: Grounding | None = None
+
+    def describe(self) -> EngineDescription:
+        """Return what runs the graph."""
+        return self._engine.describe()
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        self._engine.close()
 
     def start(self, tokens: LanguageTokens) -> None:
         """Take a new instruction."""
@@ -121,7 +130,7 @@ class GroundingSession:
         Raises:
             UserError: if there are more than the graph reads.
         """
-        most = int(self._shape[1])
+        most = self._shape[1]
         if len(demonstrated) > most:
             raise UserError(
                 f"{len(demonstrated)} demonstrations; a prompt holds {most}, show the clearest"
@@ -165,18 +174,17 @@ class GroundingSession:
             "language_mask": tokens.mask[None].astype(np.float32),
         }
         feed = {name: inputs[name] for name in INPUTS} | said | prompt
-        slots, queries, score, match, pointers, regions, likeness, looks = self._session.run(
-            None, feed
-        )
+        # what an engine gives is good until it is asked again
+        found = {name: value.copy() for name, value in self._engine.infer(feed).items()}
         return Grounding(
-            slots=slots,
-            queries=queries,
-            score=float(score[0]),
-            match=float(match[0]),
-            pointers=pointers[0],
-            regions=regions[0],
-            similarity=likeness[0],
-            embedding=looks[0],
+            slots=found["slots"],
+            queries=found["queries"],
+            score=float(found["score"][0]),
+            match=float(found["match"][0]),
+            pointers=found["pointers"][0],
+            regions=found["regions"][0],
+            similarity=found["similarity"][0],
+            embedding=found["embedding"][0],
             prompted=bool(prompt["shown_mask"].any()),
         )
 

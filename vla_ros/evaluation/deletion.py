@@ -16,8 +16,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from vla_ros.core.types import Float32Array, FloatArray, Observation, UInt8Array
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.engine.grounding import Grounding
-from vla_ros.engine.onnx_policy import OnnxPolicy
 
 CAMERA = "front"
 #: Side of a removed patch [px]; a thing on the table is 8 to 20 px wide.
@@ -93,7 +93,7 @@ class Probe:
     it is known from nowhere else but the other senses.
     """
 
-    def __init__(self, policy: OnnxPolicy, instruction: str, observation: Observation) -> None:
+    def __init__(self, policy: BundlePolicy, instruction: str, observation: Observation) -> None:
         """Ask the policy once with nothing removed."""
         self._policy, self._instruction, self._observation = policy, instruction, observation
         self._chunk = self._ask(observation)

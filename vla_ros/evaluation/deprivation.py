@@ -11,7 +11,7 @@ from vla_ros.contract.specs import RobotContract
 from vla_ros.core.protocols import Policy
 from vla_ros.core.types import ActionChunk, Observation
 from vla_ros.engine.adaptive import AdaptivePolicy
-from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.engine.bundle_policy import BundlePolicy
 
 #: What can be taken away, and how.
 LOSABLE: dict[str, Callable[[Observation], Observation]] = {
@@ -69,7 +69,7 @@ def open_policy(bundle: Path, lost: tuple[str, ...] = (), *, adaptive: bool = Fa
         ContractError: if it was trained for another robot.
     """
     contract = load_contract("tabletop_sim")
-    policy: Policy = OnnxPolicy(bundle, _nothing_required(contract) if lost else contract)
+    policy: Policy = BundlePolicy(bundle, _nothing_required(contract) if lost else contract)
     if adaptive:
         policy = AdaptivePolicy(policy)
     return DeprivedPolicy(policy, lost) if lost else policy

@@ -12,9 +12,9 @@ import numpy as np
 from vla_ros.core.errors import UserError
 from vla_ros.core.types import ActionChunk, Float32Array, Observation, UInt8Array
 from vla_ros.engine.attention_overlay import THINGS, draw_attention, in_words, marks_of
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.engine.contributions import METHODS, Contributions, measure_contributions
 from vla_ros.engine.grounding import Grounding
-from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.evaluation.deprivation import open_policy
 from vla_ros.evaluation.episode import EpisodeResult, run_episode
 from vla_ros.evaluation.plan import LIMIT_S
@@ -163,7 +163,7 @@ def explain_episode(
     if method not in METHODS:
         raise UserError(f"method {method!r} does not exist; choose {' or '.join(METHODS)}")
     policy = open_policy(bundle)
-    assert isinstance(policy, OnnxPolicy)  # nothing is taken away from it
+    assert isinstance(policy, BundlePolicy)  # nothing is taken away from it
     watched = _Watched(policy, every, method, other_sentences(scene))
     environment = Environment()
     try:
@@ -230,7 +230,9 @@ def describe_grounding(found: Grounding) -> dict[str, Any]:
 class _Watched:
     """A policy whose every chunk is kept with its reasons."""
 
-    def __init__(self, policy: OnnxPolicy, every: int, method: str, others: Sequence[str]) -> None:
+    def __init__(
+        self, policy: BundlePolicy, every: int, method: str, others: Sequence[str]
+    ) -> None:
         self._policy, self._every, self._method = policy, every, method
         self.others = tuple(others)
         self.moments: list[Moment] = []

@@ -16,8 +16,8 @@ from numpy.random import Generator
 from vla_ros.core.demonstration import Demonstration
 from vla_ros.core.errors import UserError
 from vla_ros.core.types import Float32Array, FloatArray, Observation
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.engine.grounding import NEAR_M
-from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.evaluation.episode import EpisodeResult, run_episode
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.instructions import PhrasingBook
@@ -123,7 +123,7 @@ class Demonstrator:
     _index: int = -1
 
     def prompt(
-        self, policy: OnnxPolicy, trial: Trial, item: ObjectSpec
+        self, policy: BundlePolicy, trial: Trial, item: ObjectSpec
     ) -> tuple[list[Demonstration], int]:
         """Return demonstrations that a policy takes, and how many it refused before.
 
@@ -173,7 +173,7 @@ def _scene_with(name: str, trial: Trial, number: int) -> Scene:
 class Asker:
     """Asks policies about scenes, in one process."""
 
-    def __init__(self, policies: Sequence[OnnxPolicy]) -> None:
+    def __init__(self, policies: Sequence[BundlePolicy]) -> None:
         """Ask `policies`."""
         self._policies = policies
         self._demonstrator = Demonstrator()
@@ -200,7 +200,7 @@ class Asker:
 
     def _ask(
         self,
-        policy: OnnxPolicy,
+        policy: BundlePolicy,
         trial: Trial,
         scene: Scene,
         seen: Observation,

@@ -13,8 +13,8 @@ import torch
 from numpy.random import Generator
 
 from vla_ros.core.errors import InstructionRejected, UserError
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.engine.language import LanguageEncoder
-from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.learning.checkpoints import policy_from_checkpoint, require_language
 from vla_ros.learning.dagger import BundleDriver, ImaginingDriver
 from vla_ros.learning.experts import Expert
@@ -210,7 +210,7 @@ class _Drivers:
 
     def _rendering(self) -> Callable[[Scene, Generator], Driver]:
         assert self._config.policy is not None
-        policy = OnnxPolicy(self._config.policy)
+        policy = BundlePolicy(self._config.policy)
 
         def make(scene: Scene, rng: Generator) -> Driver:
             policy.start(scene.text)

@@ -8,7 +8,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from vla_ros.core.types import FloatArray, Observation
-from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.learning.imagined import imagine_anchor, imagine_points
 from vla_ros.learning.rollouts import positions_of, things
 from vla_ros.policy.configuration import MODALITIES
@@ -37,7 +37,7 @@ class ExpertShare:
 class BundleDriver:
     """A bundle drives from rendered images, exactly as it will at run time."""
 
-    def __init__(self, policy: OnnxPolicy, rng: Generator, expert_share: float) -> None:
+    def __init__(self, policy: BundlePolicy, rng: Generator, expert_share: float) -> None:
         """Drive one episode with the policy, which has been given the instruction."""
         self._policy, self._share = policy, ExpertShare(rng, expert_share)
 

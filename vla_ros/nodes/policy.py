@@ -14,7 +14,12 @@ from vla_ros_interfaces.msg import ActionChunk
 from vla_ros_interfaces.srv import LoadPolicy
 
 from vla_ros.contract import load_contract
-from vla_ros.core.errors import InstructionRejected, ObservationError, UserError
+from vla_ros.core.errors import (
+    InferenceFailed,
+    InstructionRejected,
+    ObservationError,
+    UserError,
+)
 from vla_ros.core.protocols import Policy
 from vla_ros.engine.adaptive import AdaptivePolicy, describe_saving
 from vla_ros.observation.rates import RateMonitor
@@ -26,7 +31,7 @@ from vla_ros.ros.instruction_input import InstructionInput, Wanted
 from vla_ros.ros.lifecycle import ManagedNode
 from vla_ros.ros.parameters import declare_parameters, parameter
 from vla_ros.ros.periodic import create_steady_timer
-from vla_ros.ros.policy_backends import load_backend, load_fitting
+from vla_ros.ros.policy_backends import load_opening
 from vla_ros.ros.qos import command_qos, latched_qos
 from vla_ros.ros.running import main_of
 from vla_ros.ros.sensor_streams import SensorStreams
@@ -45,6 +50,7 @@ class PolicyParameters:
     contract: str = parameter(about="contract name or path")
     bundle: str = parameter(about="directory of the policy bundle")
     backend: str = parameter("onnxruntime", about="engine that runs the bundle")
+    fallback: str = parameter("", about="engines that take over where it fails, in this order")
     threads: int = parameter(1, about="threads that one inference may use")
     instruction_timeout_s: float = parameter(
         1.0, about="an instruction that nobody repeats for this long is dropped [s]; 0 = never"
@@ -119,14 +125,17 @@ class PolicyNode(ManagedNode):
             BundleError: if a file is missing or corrupted (named), or it is of another contract.
         """
         settings, contract = self._settings, self._contract
-        load = load_backend(settings.backend)
-        if settings.allow_differences and bundle:
-            policy, differences = load_fitting()(load, bundle, contract, settings.threads)
-            for difference in differences:
-                if difference.breaking:
-                    self.get_logger().warning(f"allowed: {difference}")
-        else:
-            policy = load(bundle, contract, settings.threads)
+        policy, differences = load_opening()(
+            bundle,
+            contract,
+            backend=settings.backend,
+            fallback=settings.fallback,
+            threads=settings.threads,
+            allow_differences=settings.allow_differences,
+        )
+        for difference in differences:
+            if difference.breaking:
+                self.get_logger().warning(f"allowed: {difference}")
         self.get_logger().info(f"policy '{policy.name}', bundle {policy.bundle_sha256[:12]}")
         return AdaptivePolicy(policy) if settings.adaptive else policy
 
@@ -173,7 +182,7 @@ class PolicyNode(ManagedNode):
             observation = streams.aligner.build(frame_ns, streams.now_ns())
             observation = replace(observation, command=self._commands.at(frame_ns))
             chunk = self._policy.infer(observation)
-        except ObservationError as error:
+        except (ObservationError, InferenceFailed) as error:
             self._fault = f"no inference: {error}"
             return
         self._inference_ms = 1e3 * (time.perf_counter() - began)

@@ -76,9 +76,13 @@ class Deployed(nn.Module):
         queries: Tensor,
         anchor: Tensor,
         present: Tensor,
-        *cloud: Tensor,
+        cloud: Tensor | None = None,
+        cloud_mask: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Return `OUTPUT_NAMES`."""
+        points_read = None
+        if cloud is not None and cloud_mask is not None:
+            points_read = CloudBatch(cloud, cloud_mask)
         inputs = Inputs(
             rgb=(rgb_front, rgb_wrist),
             depth=(depth_front, depth_wrist),
@@ -88,7 +92,7 @@ class Deployed(nn.Module):
             queries=queries,
             anchor=anchor,
             present=present,
-            cloud=CloudBatch(*cloud) if cloud else None,
+            cloud=points_read,
         )
         action, points, sightings = self.policy(inputs)
         heat = [

@@ -42,6 +42,10 @@ from vla_ros.policy.model import Policy
 #: How far an output of a graph may be from that of torch, as a share of its largest value if that
 #: is above 1.
 TOLERANCE = 1e-4
+#: Name of the graphs' first dimension, and the most robots that one inference serves.
+BATCH, MOST_AT_ONCE = "batch", 256
+#: Rows of the batch that is traced; 1 and 2 would be taken for sizes that are meant.
+TRACED = 3
 
 
 def save_pretrained(
@@ -118,11 +122,13 @@ def _export(
     compared: Sequence[tuple[Tensor, ...]],
 ) -> None:
     deployed.eval()
+    batch = torch.export.Dim(BATCH, min=1, max=MOST_AT_ONCE)
     program = torch.onnx.export(
         deployed,
-        traced,
+        tuple(each.repeat(TRACED, *[1] * (each.ndim - 1)) for each in traced),
         input_names=list(inputs),
         output_names=list(outputs),
+        dynamic_shapes=tuple({0: batch} for _ in traced),
         dynamo=True,
         optimize=True,
         verbose=False,

@@ -139,7 +139,7 @@ class Grounder(nn.Module):
             shown: What demonstrations acted on: a prompt, which changes no weight (Flamingo).
         """
         regions = self.tokens(things)
-        batch = len(questions)
+        batch = questions.shape[0]  # len() would fix it in the exported graph
         nothing = Stream(questions[:, :1] * 0, torch.zeros_like(questions[:, :1, 0]))
         always = torch.ones_like(questions[..., 0])
         streams = dict.fromkeys(STREAMS, nothing) | {

@@ -83,7 +83,7 @@ class KeypointEncoder(nn.Module):
             up: The third row of T_base_optical's rotation (B, 3): how height grows by axis.
             height: Of the camera above the base (B,) [m].
         """
-        colour = rgb.permute(0, 3, 1, 2).float() * (2.0 / 255.0) - 1.0
+        colour = rgb.float().permute(0, 3, 1, 2) * (2.0 / 255.0) - 1.0
         depth = depth[:, None]
         known = (depth > 0.01).float()
         depth = depth * known

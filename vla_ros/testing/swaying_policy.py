@@ -81,6 +81,6 @@ class SwayingPolicy:
         return observation.images.get(camera)
 
 
-def open_policy(bundle: str, contract: RobotContract, threads: int) -> SwayingPolicy:
-    """Return the policy; `bundle` and `threads` mean nothing to it."""
+def open_policy(bundle: str, contract: RobotContract, choice: object) -> SwayingPolicy:
+    """Return the policy; `bundle` and `choice` of engines mean nothing to it."""
     return SwayingPolicy(contract)

@@ -19,9 +19,9 @@ from vla_ros.engine.attention_overlay import (
     in_words,
     marks_of,
 )
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.engine.fitted_policy import FittedPolicy
 from vla_ros.engine.grounding import Grounding
-from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.testing.observations import make_observation
 from vla_ros.testing.scripted_policy import ScriptedPolicy
 
@@ -137,7 +137,7 @@ DRAWN = (256 + 4 * LINE_PX, 256, 3)
 
 
 def test_a_policy_draws_what_it_looked_at_in_each_of_its_cameras(untrained_bundle: Path) -> None:
-    policy, observation = OnnxPolicy(untrained_bundle), make_observation(CONTRACT)
+    policy, observation = BundlePolicy(untrained_bundle), make_observation(CONTRACT)
     assert isinstance(policy, Attentive)
     policy.start("lift the red cube")
     assert policy.draw_attention(observation, "front") is None  # it has not looked yet
@@ -153,7 +153,7 @@ def test_a_policy_draws_what_it_looked_at_in_each_of_its_cameras(untrained_bundl
 def test_on_a_robot_with_larger_images_the_part_that_the_policy_saw_is_drawn(
     untrained_bundle: Path,
 ) -> None:
-    inner, observation = OnnxPolicy(untrained_bundle), make_observation(CONTRACT)
+    inner, observation = BundlePolicy(untrained_bundle), make_observation(CONTRACT)
     large = np.kron(observation.images["front"], np.ones((4, 4, 1), np.uint8))
     policy = FittedPolicy(inner, {"front": (128, 128)})
     policy.start("lift the red cube")

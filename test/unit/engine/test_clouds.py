@@ -14,8 +14,8 @@ import torch
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import BundleError, UserError
 from vla_ros.core.types import Observation
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.engine.clouds import cloud_inputs, cloud_maker
-from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.learning.recipes import tabletop_small
 from vla_ros.observation.points import Cloud
 from vla_ros.policy.configuration import CloudConfig, PolicyConfig
@@ -62,7 +62,7 @@ def observation() -> Observation:
 
 
 def chunk_of(bundle: Path, observation: Observation) -> np.ndarray:
-    policy = OnnxPolicy(bundle)
+    policy = BundlePolicy(bundle)
     policy.start("lift the red cube")
     return policy.infer(observation).positions
 
@@ -82,7 +82,7 @@ def test_without_open3d_a_bundle_that_reads_points_is_not_opened(
 ) -> None:
     monkeypatch.setitem(sys.modules, "open3d", None)
     with pytest.raises(UserError, match=r"Open3D, which cannot be .*-r requirements/points\.txt"):
-        OnnxPolicy(bundle)
+        BundlePolicy(bundle)
 
 
 def test_the_points_of_the_front_camera_reach_the_graph(
@@ -99,7 +99,7 @@ def test_the_points_of_the_front_camera_reach_the_graph(
 
         return read
 
-    monkeypatch.setattr("vla_ros.engine.onnx_policy.cloud_maker", make)
+    monkeypatch.setattr("vla_ros.engine.bundle_policy.cloud_maker", make)
     first, second = (chunk_of(bundle, observation) for _ in range(2))
     assert np.array_equal(seen[0][0], observation.images["front"])
     assert np.array_equal(seen[0][1], observation.depths["front"])

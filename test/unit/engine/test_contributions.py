@@ -12,6 +12,7 @@ import pytest
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import UserError
 from vla_ros.core.types import FloatArray
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.engine.contributions import (
     METHODS,
     SOURCES,
@@ -20,7 +21,6 @@ from vla_ros.engine.contributions import (
     measure_contributions,
     shapley,
 )
-from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.evaluation.deprivation import open_policy
 from vla_ros.testing.observations import make_observation
 
@@ -82,14 +82,14 @@ def test_a_source_that_holds_back_has_no_share() -> None:
 
 
 @pytest.fixture(scope="module")
-def policy(untrained_bundle: Path) -> OnnxPolicy:
+def policy(untrained_bundle: Path) -> BundlePolicy:
     made = open_policy(untrained_bundle)
-    assert isinstance(made, OnnxPolicy)
+    assert isinstance(made, BundlePolicy)
     return made
 
 
 def test_every_source_changes_the_chunk_of_a_bundle_and_nothing_else_changes(
-    policy: OnnxPolicy,
+    policy: BundlePolicy,
 ) -> None:
     now = make_observation(CONTRACT)
     later = replace(now, stamp_ns=now.stamp_ns + 50_000_000)
@@ -106,7 +106,7 @@ def test_every_source_changes_the_chunk_of_a_bundle_and_nothing_else_changes(
     np.testing.assert_array_equal(infer_twice(True), infer_twice(False))
 
 
-def test_a_sense_that_is_missing_already_decides_nothing(policy: OnnxPolicy) -> None:
+def test_a_sense_that_is_missing_already_decides_nothing(policy: BundlePolicy) -> None:
     policy.start("lift the red cube")
     policy.infer(replace(make_observation(CONTRACT), imu=None))
     assert measure_contributions(policy, OTHERS).change_rad["imu"] == 0.0
@@ -114,12 +114,12 @@ def test_a_sense_that_is_missing_already_decides_nothing(policy: OnnxPolicy) -> 
 
 def test_before_the_first_inference_there_is_nothing_to_explain(untrained_bundle: Path) -> None:
     fresh = open_policy(untrained_bundle)
-    assert isinstance(fresh, OnnxPolicy)
+    assert isinstance(fresh, BundlePolicy)
     with pytest.raises(RuntimeError, match="nothing was inferred yet"):
         measure_contributions(fresh, OTHERS)
 
 
-def test_what_cannot_be_measured_is_refused_with_what_can(policy: OnnxPolicy) -> None:
+def test_what_cannot_be_measured_is_refused_with_what_can(policy: BundlePolicy) -> None:
     with pytest.raises(UserError, match="choose leave_one_out or shapley"):
         measure_contributions(policy, OTHERS, "guess")
     with pytest.raises(UserError, match="no other instructions to compare with"):

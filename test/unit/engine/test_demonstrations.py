@@ -14,9 +14,9 @@ from vla_ros.core.demonstration import Demonstration
 from vla_ros.core.errors import ObservationError, UserError
 from vla_ros.core.protocols import Promptable
 from vla_ros.core.types import Observation
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.engine.fitted_policy import FittedPolicy
 from vla_ros.engine.grounding import Grounding
-from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.testing.observations import make_observation
 from vla_ros.testing.scripted_policy import ScriptedPolicy
 
@@ -24,12 +24,12 @@ WORDS = "lift the dax"
 
 
 @pytest.fixture(scope="module")
-def shared(untrained_bundle: Path) -> OnnxPolicy:
-    return OnnxPolicy(untrained_bundle, load_contract("tabletop_sim"))
+def shared(untrained_bundle: Path) -> BundlePolicy:
+    return BundlePolicy(untrained_bundle, load_contract("tabletop_sim"))
 
 
 @pytest.fixture
-def policy(shared: OnnxPolicy) -> Iterator[OnnxPolicy]:
+def policy(shared: BundlePolicy) -> Iterator[BundlePolicy]:
     shared.show(())
     yield shared
     shared.show(())
@@ -41,7 +41,7 @@ def observation() -> Observation:
 
 
 @pytest.fixture(scope="module")
-def demonstrations(shared: OnnxPolicy) -> list[Demonstration]:
+def demonstrations(shared: BundlePolicy) -> list[Demonstration]:
     """Of things in other images, four that differ."""
     found = []
     for seed in range(1, 5):
@@ -59,7 +59,7 @@ def place_of(grounding: Grounding | None, number: int) -> tuple[float, float, fl
     return float(x), float(y), float(z)
 
 
-def meaning(policy: OnnxPolicy, observation: Observation) -> Grounding:
+def meaning(policy: BundlePolicy, observation: Observation) -> Grounding:
     policy.start(WORDS)
     policy.infer(observation)
     assert policy.grounding is not None
@@ -74,7 +74,7 @@ def same(one: Grounding, other: Grounding) -> bool:
 
 
 def test_a_policy_can_be_shown_what_words_mean(
-    policy: OnnxPolicy, observation: Observation, demonstrations: Sequence[Demonstration]
+    policy: BundlePolicy, observation: Observation, demonstrations: Sequence[Demonstration]
 ) -> None:
     assert isinstance(policy, Promptable)
     pointers = [meaning(policy, observation).pointers]
@@ -86,7 +86,7 @@ def test_a_policy_can_be_shown_what_words_mean(
 
 
 def test_what_is_forgotten_changes_nothing_bit_for_bit(
-    policy: OnnxPolicy, observation: Observation, demonstrations: Sequence[Demonstration]
+    policy: BundlePolicy, observation: Observation, demonstrations: Sequence[Demonstration]
 ) -> None:
     before = meaning(policy, observation)
     chunk = policy.infer(observation)
@@ -98,28 +98,29 @@ def test_what_is_forgotten_changes_nothing_bit_for_bit(
 
 
 def test_what_the_mask_hides_changes_nothing_bit_for_bit(
-    policy: OnnxPolicy, observation: Observation
+    policy: BundlePolicy, observation: Observation
 ) -> None:
     tokens = policy._language.encode(WORDS)
     policy.start(WORDS)
     policy.infer(observation)
-    session = policy._grounder._session
+    engine = policy._grounder._engine
     feed = {name: policy.inputs[name] for name in ("rgb_front", "depth_front", "present")} | {
         "language": tokens.features[None],
         "language_mask": tokens.mask[None].astype(np.float32),
         "shown_mask": np.array([[1.0, 0.0, 0.0, 0.0]], np.float32),
     }
-    shape = next(item.shape for item in session.get_inputs() if item.name == "shown")
+    spec = next(each for each in engine.describe().inputs if each.name == "shown")
+    shape = tuple(int(length) for length in spec.shape)
     shown = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     hidden = shown.copy()
     hidden[:, 1:] *= -50.0
-    outputs = [session.run(None, {**feed, "shown": value}) for value in (shown, hidden)]
-    for one, other in zip(*outputs, strict=True):
-        np.testing.assert_array_equal(one, other)
+    one = {name: found.copy() for name, found in engine.infer({**feed, "shown": shown}).items()}
+    for name, other in engine.infer({**feed, "shown": hidden}).items():
+        np.testing.assert_array_equal(one[name], other)
 
 
 def test_the_order_of_demonstrations_does_not_matter(
-    policy: OnnxPolicy, observation: Observation, demonstrations: Sequence[Demonstration]
+    policy: BundlePolicy, observation: Observation, demonstrations: Sequence[Demonstration]
 ) -> None:
     found = []
     for order in ((0, 1, 2, 3), (3, 1, 0, 2), (2, 3, 1, 0)):
@@ -130,7 +131,7 @@ def test_the_order_of_demonstrations_does_not_matter(
 
 
 def test_a_prompt_stays_for_the_instructions_that_follow(
-    policy: OnnxPolicy, observation: Observation, demonstrations: Sequence[Demonstration]
+    policy: BundlePolicy, observation: Observation, demonstrations: Sequence[Demonstration]
 ) -> None:
     policy.show(demonstrations[:2])
     first = meaning(policy, observation)
@@ -143,7 +144,7 @@ def test_a_prompt_stays_for_the_instructions_that_follow(
 
 
 def test_an_instruction_under_way_keeps_what_it_meant(
-    policy: OnnxPolicy, observation: Observation, demonstrations: Sequence[Demonstration]
+    policy: BundlePolicy, observation: Observation, demonstrations: Sequence[Demonstration]
 ) -> None:
     before = meaning(policy, observation)
     policy.show(demonstrations)
@@ -155,11 +156,11 @@ def test_an_instruction_under_way_keeps_what_it_meant(
 
 def test_a_prompt_is_of_one_policy_alone(
     untrained_bundle: Path,
-    policy: OnnxPolicy,
+    policy: BundlePolicy,
     observation: Observation,
     demonstrations: Sequence[Demonstration],
 ) -> None:
-    other = OnnxPolicy(untrained_bundle, load_contract("tabletop_sim"))
+    other = BundlePolicy(untrained_bundle, load_contract("tabletop_sim"))
     before = meaning(other, observation)
     policy.show(demonstrations)
     assert same(meaning(other, observation), before)
@@ -167,7 +168,7 @@ def test_a_prompt_is_of_one_policy_alone(
 
 
 def test_to_be_shown_something_leaves_velocities_and_the_last_image_alone(
-    policy: OnnxPolicy, observation: Observation, demonstrations: Sequence[Demonstration]
+    policy: BundlePolicy, observation: Observation, demonstrations: Sequence[Demonstration]
 ) -> None:
     later = replace(observation, stamp_ns=observation.stamp_ns + 50_000_000)
     policy.start(WORDS)
@@ -183,14 +184,14 @@ def test_to_be_shown_something_leaves_velocities_and_the_last_image_alone(
 
 
 def test_more_demonstrations_than_a_prompt_holds_are_refused(
-    policy: OnnxPolicy, demonstrations: Sequence[Demonstration]
+    policy: BundlePolicy, demonstrations: Sequence[Demonstration]
 ) -> None:
     with pytest.raises(UserError, match="5 demonstrations; a prompt holds 4, show the clearest"):
         policy.show([*demonstrations, demonstrations[0]])
 
 
 def test_a_demonstration_where_nothing_is_seen_is_named_and_the_prompt_before_stays(
-    policy: OnnxPolicy, observation: Observation, demonstrations: Sequence[Demonstration]
+    policy: BundlePolicy, observation: Observation, demonstrations: Sequence[Demonstration]
 ) -> None:
     policy.show(demonstrations[:1])
     before = meaning(policy, observation)
@@ -202,7 +203,7 @@ def test_a_demonstration_where_nothing_is_seen_is_named_and_the_prompt_before_st
 
 
 def test_a_demonstration_without_a_front_image_is_refused(
-    policy: OnnxPolicy, demonstrations: Sequence[Demonstration]
+    policy: BundlePolicy, demonstrations: Sequence[Demonstration]
 ) -> None:
     seen = demonstrations[0].observation
     wrist = replace(seen, images={"wrist": seen.images["wrist"]})
@@ -219,7 +220,7 @@ def test_a_place_that_is_none_is_refused(
 
 
 def test_a_fitted_policy_fits_demonstrations_as_well(
-    policy: OnnxPolicy, observation: Observation, demonstrations: Sequence[Demonstration]
+    policy: BundlePolicy, observation: Observation, demonstrations: Sequence[Demonstration]
 ) -> None:
     policy.show(demonstrations[:1])
     direct = meaning(policy, observation)

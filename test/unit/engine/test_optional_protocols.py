@@ -1,4 +1,4 @@
-"""What `OnnxPolicy` offers beside `Policy`, by itself and fitted to another robot."""
+"""What `BundlePolicy` offers beside `Policy`, by itself and fitted to another robot."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from vla_ros.contract import RobotContract, load_contract
 from vla_ros.core.demonstration import Demonstration
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.engine.fitted_policy import FittedPolicy
-from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.testing.observations import make_observation
 from vla_ros.testing.optional_conformance import (
     AttentiveConformance,
@@ -22,19 +22,19 @@ from vla_ros.testing.optional_conformance import (
 CONTRACT = load_contract("tabletop_sim")
 
 
-class TestOnnxPolicy(AttentiveConformance, NoticingConformance, PromptableConformance):
+class TestBundlePolicy(AttentiveConformance, NoticingConformance, PromptableConformance):
     @pytest.fixture(autouse=True)
     def _take(self, untrained_bundle: Path) -> None:
         self.bundle = untrained_bundle
 
     def make_policy(self) -> Any:
-        return OnnxPolicy(self.bundle)
+        return BundlePolicy(self.bundle)
 
     def make_contract(self) -> RobotContract:
         return CONTRACT
 
     def make_demonstrations(self) -> Sequence[Demonstration]:
-        policy = OnnxPolicy(self.bundle)
+        policy = BundlePolicy(self.bundle)
         found = []
         for seed in (1, 2):
             seen = make_observation(CONTRACT, seed=seed)
@@ -48,9 +48,9 @@ class TestOnnxPolicy(AttentiveConformance, NoticingConformance, PromptableConfor
         return found
 
 
-class TestFittedPolicy(TestOnnxPolicy):
+class TestFittedPolicy(TestBundlePolicy):
     def make_policy(self) -> Any:
         sizes = {
             name: image.shape[1::-1] for name, image in make_observation(CONTRACT).images.items()
         }
-        return FittedPolicy(OnnxPolicy(self.bundle), sizes)
+        return FittedPolicy(BundlePolicy(self.bundle), sizes)

@@ -12,7 +12,7 @@ import pytest
 from vla_ros.cli.app import main
 from vla_ros.contract import load_contract
 from vla_ros.engine.adaptive import AdaptivePolicy
-from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.evaluation.deprivation import DeprivedPolicy, adaptive_of, open_policy
 from vla_ros.evaluation.episode import EpisodeResult
 from vla_ros.evaluation.episode_log import EpisodeLog
@@ -42,7 +42,7 @@ def test_a_bundle_tells_velocities_from_what_it_took_note_of(untrained_bundle: P
         make_observation(contract, stamp_ns=(20 + step) * 50_000_000, state=home + 0.03 * step)
         for step in range(4)
     ]
-    asked, told, neither = (OnnxPolicy(untrained_bundle, contract) for _ in range(3))
+    asked, told, neither = (BundlePolicy(untrained_bundle, contract) for _ in range(3))
     for policy in (asked, told, neither):
         policy.start("pick up the red cube")
         policy.infer(seen[0])

@@ -415,7 +415,7 @@ def test_a_lost_sensor_is_masked_whatever_stands_in_its_place(
     chunks = []
     for stand_in in (None, garbage, garbage):
         if stand_in is not None:
-            for module in ("camera_inputs", "onnx_policy"):
+            for module in ("camera_inputs", "bundle_policy"):
                 monkeypatch.setattr(f"vla_ros.engine.{module}.checked", stand_in)
         policy = open_policy(untrained_bundle, plan.lost())
         policy.start("lift the red cube")

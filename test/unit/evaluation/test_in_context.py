@@ -12,7 +12,7 @@ import pytest
 from vla_ros.core.demonstration import Demonstration
 from vla_ros.core.errors import UserError
 from vla_ros.core.types import Float32Array, Observation
-from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.evaluation.gain import Gain
 from vla_ros.evaluation.in_context import (
     COUNTS,
@@ -62,7 +62,7 @@ class Learner:
 
 def test_a_scene_is_asked_with_none_to_four_demonstrations_that_differ() -> None:
     learner = Learner(Trial(case=NEW, index=3).scene)
-    asker = Asker([cast(OnnxPolicy, learner)])
+    asker = Asker([cast(BundlePolicy, learner)])
     [[asked]] = asker.ask([NEW], 3)
     assert asked.right == {0: False, 1: False, 2: True, 4: True}
     assert (asked.shown, asked.refused) == (4, 1)

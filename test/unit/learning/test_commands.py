@@ -16,7 +16,7 @@ import torch
 from vla_ros.cli.app import main
 from vla_ros.cli.export import describe_training
 from vla_ros.contract import load_contract
-from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.learning.checkpoints import read_checkpoint, require_language
 from vla_ros.learning.loss_plot import plot_losses, read_losses
 from vla_ros.learning.recipes import tabletop_small
@@ -63,7 +63,7 @@ def test_train_writes_a_checkpoint_a_log_and_a_plot_that_export_makes_a_bundle_o
     assert bundle.training["data"] == [config.data[0].name]
     assert str(config.data[0].parent) not in json.dumps(bundle.training)
     assert (output / "LANGUAGE_LICENSE.txt").is_file()
-    OnnxPolicy(output, load_contract("tabletop_sim")).start("lift the red cube")
+    BundlePolicy(output, load_contract("tabletop_sim")).start("lift the red cube")
 
 
 def test_a_bundle_tells_its_round_and_the_one_before(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vla_ros.core.kinematics import Chain
 from vla_ros.core.resources import resource_path
-from vla_ros.engine.onnx_policy import OnnxPolicy
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.learning.recipes import HAND, tabletop_small
 from vla_ros.policy.bundle import GRAPH, GROUNDING, WEIGHTS
 from vla_ros.policy.configuration import CAMERAS, MODALITIES, PolicyConfig
@@ -118,7 +118,7 @@ def sensed() -> list[dict[str, Tensor]]:
 def sense_on_the_way(seed: int) -> dict[str, Tensor]:
     scene = sample_scene(seed=TEST_SEED + seed, split="seeds", skill="lift")
     bundle = resource_path("models/tabletop-small")
-    environment, policy = Environment(), OnnxPolicy(bundle)
+    environment, policy = Environment(), BundlePolicy(bundle)
     policy.start(scene.text)
     step = environment.reset(scene)
     for _ in range(12):

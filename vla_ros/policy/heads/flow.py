@@ -73,7 +73,7 @@ class FlowHead(Head):
     def decode(self, hidden: Tensor, weight: Tensor) -> Tensor:
         """Follow the velocities from `noise`."""
         condition = self.condition(hidden)
-        chunk = self.noise.expand(len(hidden), -1)
+        chunk = self.noise.expand(hidden.shape[0], -1)
         for step in range(self.steps):
             time = hidden.new_full((1, 1), step / self.steps)
             chunk = chunk + self._velocity(condition, weight, chunk, time) / self.steps

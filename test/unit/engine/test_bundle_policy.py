@@ -13,31 +13,37 @@ import numpy as np
 import pytest
 
 from vla_ros.contract import RobotContract, load_contract
-from vla_ros.core.errors import BundleError, ContractError, InstructionRejected, ObservationError
+from vla_ros.core.errors import (
+    BundleError,
+    ContractError,
+    EngineError,
+    InstructionRejected,
+    ObservationError,
+)
 from vla_ros.core.protocols import Policy
 from vla_ros.core.types import Observation
+from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.engine.grounding import MOST_LOOKS
-from vla_ros.engine.onnx_policy import OnnxPolicy
 from vla_ros.policy.bundle import DESCRIPTION, GRAPH
 from vla_ros.testing.observations import make_observation
 from vla_ros.testing.policy_conformance import PolicyConformance
 
 
-class TestOnnxPolicy(PolicyConformance):
+class TestBundlePolicy(PolicyConformance):
     @pytest.fixture(autouse=True)
     def _take(self, untrained_bundle: Path) -> None:
         self.bundle = untrained_bundle
 
     def make_policy(self) -> Policy:
-        return OnnxPolicy(self.bundle)
+        return BundlePolicy(self.bundle)
 
     def make_contract(self) -> RobotContract:
         return load_contract("tabletop_sim")
 
 
 @pytest.fixture
-def policy(untrained_bundle: Path) -> OnnxPolicy:
-    policy = OnnxPolicy(untrained_bundle, load_contract("tabletop_sim"))
+def policy(untrained_bundle: Path) -> BundlePolicy:
+    policy = BundlePolicy(untrained_bundle, load_contract("tabletop_sim"))
     policy.start("lift the red cube")
     return policy
 
@@ -51,16 +57,16 @@ def test_before_an_instruction_there_is_no_chunk(
     untrained_bundle: Path, observation: Observation
 ) -> None:
     with pytest.raises(RuntimeError, match="start"):
-        OnnxPolicy(untrained_bundle).infer(observation)
+        BundlePolicy(untrained_bundle).infer(observation)
 
 
 @pytest.mark.parametrize("text", ["", "   ", "lift the red cube " * 500])
-def test_an_instruction_no_policy_can_read_is_rejected(policy: OnnxPolicy, text: str) -> None:
+def test_an_instruction_no_policy_can_read_is_rejected(policy: BundlePolicy, text: str) -> None:
     with pytest.raises(InstructionRejected):
         policy.start(text)
 
 
-def test_other_words_give_another_chunk(policy: OnnxPolicy, observation: Observation) -> None:
+def test_other_words_give_another_chunk(policy: BundlePolicy, observation: Observation) -> None:
     first = policy.infer(observation)
     policy.start("put the blue ball into the bowl")
     second = policy.infer(observation)
@@ -69,7 +75,7 @@ def test_other_words_give_another_chunk(policy: OnnxPolicy, observation: Observa
 
 
 def test_velocity_comes_from_earlier_observations(
-    policy: OnnxPolicy, observation: Observation
+    policy: BundlePolicy, observation: Observation
 ) -> None:
     still = policy.infer(observation).positions
     policy.start("lift the red cube")
@@ -81,7 +87,7 @@ def test_velocity_comes_from_earlier_observations(
 
 @pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf, 0.0])
 def test_holes_in_depth_are_all_the_same(
-    policy: OnnxPolicy, observation: Observation, hole: float
+    policy: BundlePolicy, observation: Observation, hole: float
 ) -> None:
     def infer(value: float) -> np.ndarray:
         depths = {key: depth.copy() for key, depth in observation.depths.items()}
@@ -103,7 +109,7 @@ def test_holes_in_depth_are_all_the_same(
     ids=["imu", "depths", "wrist depth"],
 )
 def test_a_policy_acts_without_an_optional_sensor(
-    policy: OnnxPolicy, observation: Observation, cut: Callable[[Observation], Observation]
+    policy: BundlePolicy, observation: Observation, cut: Callable[[Observation], Observation]
 ) -> None:
     assert np.isfinite(policy.infer(cut(observation)).positions).all()
 
@@ -127,7 +133,7 @@ def test_the_robots_contract_decides_whether_a_camera_may_be_missing(
         depths={"front": observation.depths["front"]},
     )
     strict, tolerant = (
-        OnnxPolicy(untrained_bundle, robot) for robot in (contract, one_eyed(contract))
+        BundlePolicy(untrained_bundle, robot) for robot in (contract, one_eyed(contract))
     )
     strict.start("lift the red cube")
     tolerant.start("lift the red cube")
@@ -144,7 +150,7 @@ def test_a_front_camera_that_comes_back_is_looked_through(
         replace(spec, required=False) if spec.camera == "front" else spec
         for spec in contract.observations
     )
-    policy = OnnxPolicy(untrained_bundle, replace(contract, observations=loose))
+    policy = BundlePolicy(untrained_bundle, replace(contract, observations=loose))
     blind = replace(
         observation,
         images={"wrist": observation.images["wrist"]},
@@ -163,14 +169,14 @@ def test_without_any_camera_there_is_no_chunk(
 ) -> None:
     contract = load_contract("tabletop_sim")
     blind = tuple(replace(spec, required=False) for spec in contract.observations)
-    policy = OnnxPolicy(untrained_bundle, replace(contract, observations=blind))
+    policy = BundlePolicy(untrained_bundle, replace(contract, observations=blind))
     policy.start("lift the red cube")
     with pytest.raises(ObservationError, match="one camera at least"):
         policy.infer(replace(observation, images={}, depths={}))
 
 
 def test_when_time_is_set_back_nothing_from_before_counts(
-    policy: OnnxPolicy, observation: Observation
+    policy: BundlePolicy, observation: Observation
 ) -> None:
     first = policy.infer(observation).positions
     policy.infer(replace(observation, stamp_ns=observation.stamp_ns + 10_000_000))
@@ -195,7 +201,7 @@ def test_when_time_is_set_back_nothing_from_before_counts(
     ],
 )
 def test_a_malformed_feature_is_named(
-    policy: OnnxPolicy,
+    policy: BundlePolicy,
     observation: Observation,
     feature: str,
     spoil: Callable[[Observation], Observation],
@@ -206,7 +212,7 @@ def test_a_malformed_feature_is_named(
 
 
 def test_attention_shows_where_each_camera_looked(
-    policy: OnnxPolicy, observation: Observation
+    policy: BundlePolicy, observation: Observation
 ) -> None:
     policy.infer(observation)
     assert set(policy.attention) == {"front", "wrist"}
@@ -222,7 +228,7 @@ def test_a_bundle_for_another_robot_is_refused(untrained_bundle: Path) -> None:
     specs = tuple(replace(spec, name=f"other_{spec.name}") for spec in contract.action.joint_specs)
     other = replace(contract, action=replace(contract.action, joint_specs=specs))
     with pytest.raises(ContractError, match="made for 'tabletop_sim' and cannot serve"):
-        OnnxPolicy(untrained_bundle, other)
+        BundlePolicy(untrained_bundle, other)
 
 
 def spoiled(untrained_bundle: Path, folder: Path, **changes: object) -> Path:
@@ -235,7 +241,7 @@ def spoiled(untrained_bundle: Path, folder: Path, **changes: object) -> Path:
 def test_a_policy_section_that_is_none_is_refused(untrained_bundle: Path, tmp_path: Path) -> None:
     copy = spoiled(untrained_bundle, tmp_path, policy={"horizon": 3})
     with pytest.raises(BundleError, match=rf"{DESCRIPTION}: policy: "):
-        OnnxPolicy(copy)
+        BundlePolicy(copy)
 
 
 def test_a_graph_that_is_none_is_refused_although_its_hash_fits(
@@ -246,12 +252,12 @@ def test_a_graph_that_is_none_is_refused_although_its_hash_fits(
     data = json.loads((copy / DESCRIPTION).read_text())
     data["files"][GRAPH] = hashlib.sha256(b"no graph").hexdigest()
     (copy / DESCRIPTION).write_text(json.dumps(data))
-    with pytest.raises(BundleError, match=f"{GRAPH}: ONNX Runtime cannot load it"):
-        OnnxPolicy(copy)
+    with pytest.raises(EngineError, match=f"{GRAPH}: ONNX Runtime cannot load it"):
+        BundlePolicy(copy)
 
 
 def test_a_file_without_a_hash_is_not_loaded(untrained_bundle: Path, tmp_path: Path) -> None:
     data = json.loads((untrained_bundle / DESCRIPTION).read_text())
     listed = {name: value for name, value in data["files"].items() if name != "language.onnx"}
     with pytest.raises(BundleError, match=r"has no language\.onnx"):
-        OnnxPolicy(spoiled(untrained_bundle, tmp_path, files=listed))
+        BundlePolicy(spoiled(untrained_bundle, tmp_path, files=listed))

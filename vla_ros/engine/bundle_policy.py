@@ -1,4 +1,4 @@
-"""Run a policy bundle with ONNX Runtime on the CPU."""
+"""Runs a policy bundle: what is sensed goes in, its graphs are asked, a chunk comes out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from vla_ros.contract.difference import require_compatible
@@ -18,7 +17,9 @@ from vla_ros.core.errors import BundleError, ObservationError, UserError
 from vla_ros.core.types import ActionChunk, FloatArray, Observation, UInt8Array
 from vla_ros.engine.attention_overlay import draw_attention, marks_of
 from vla_ros.engine.camera_inputs import camera_inputs, checked
+from vla_ros.engine.choice import EngineChoice, open_engine
 from vla_ros.engine.clouds import cloud_inputs, cloud_maker
+from vla_ros.engine.engine import Engine, EngineDescription, Graph
 from vla_ros.engine.grounding import Grounding, GroundingSession
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.engine.language_check import require_language
@@ -35,21 +36,25 @@ ANYTHING = "look"
 ANCHOR_CONFIDENCE = 0.5
 
 
-class OnnxPolicy:
+class BundlePolicy:
     """A bundle's policy. One instruction at a time; `infer` is not re-entrant."""
 
     def __init__(
-        self, directory: str | Path, contract: RobotContract | None = None, threads: int = 1
+        self,
+        directory: str | Path,
+        contract: RobotContract | None = None,
+        choice: EngineChoice | None = None,
     ) -> None:
         """Check and load the bundle.
 
         Args:
             directory: The bundle.
             contract: Of the robot that it will run on; None for the one it was trained under.
-            threads: Of ONNX Runtime within one inference.
+            choice: Backends that are to run its graphs; None for ONNX Runtime on one CPU thread.
 
         Raises:
-            BundleError: if a file is missing or corrupted, or ONNX Runtime cannot load the graph.
+            BundleError: if a file is missing or corrupted.
+            EngineError: if no backend of the choice can run the graphs; says why.
             ContractError: if the bundle was trained under a contract that differs; names how.
         """
         self._bundle = Bundle.open(directory)
@@ -66,8 +71,9 @@ class OnnxPolicy:
         self._language = LanguageEncoder(self._bundle.directory)
         require_language(self._language, self._config, self._bundle.directory)
         self._clouds = cloud_maker(self._config)
-        self._session = _open_session(self._bundle.file(GRAPH), threads)
-        self._grounder = GroundingSession(_open_session(self._bundle.file(GROUNDING), threads))
+        self._choice = choice or EngineChoice()
+        self._engine = self._open(GRAPH)
+        self._grounder = GroundingSession(self._open(GROUNDING))
         self._instruction = ""
         self._anchor = np.zeros((1, 2, 4), np.float32)
         self._history: deque[tuple[int, Float32Array]] = deque(maxlen=8)
@@ -87,6 +93,15 @@ class OnnxPolicy:
     def bundle_sha256(self) -> str:
         """Hash of the bundle's description, and thereby of all its files."""
         return self._bundle.sha256
+
+    def engines(self) -> tuple[EngineDescription, ...]:
+        """Return what runs the graph that acts, and the one that grounds."""
+        return self._engine.describe(), self._grounder.describe()
+
+    def close(self) -> None:
+        """Free what the engines hold."""
+        self._engine.close()
+        self._grounder.close()
 
     @property
     def grounding(self) -> Grounding | None:
@@ -126,26 +141,28 @@ class OnnxPolicy:
             RuntimeError: if `start` has not been called.
         """
         if not self._instruction:
-            raise RuntimeError("OnnxPolicy.start(instruction) has not been called yet")
+            raise RuntimeError("BundlePolicy.start(instruction) has not been called yet")
         self._require(observation)
         inputs = self._inputs(observation)
         found = self._grounder.update(inputs)
         inputs |= {"slots": found.slots, "queries": found.queries}
-        chunk, progress, points, *attention = self._session.run(None, inputs)
+        acted = self._engine.infer(inputs)
+        points = acted["points"]
         before = self._anchor[..., 3]
         better = (before < ANCHOR_CONFIDENCE) & (points[..., 3] > before)
         if better.any():
-            self._anchor = np.where(better[..., None], points, self._anchor)
+            self._anchor = np.where(better[..., None], points, self._anchor).astype(np.float32)
             inputs["anchor"] = self._anchor
-            chunk, progress, points, *attention = self._session.run(None, inputs)
-        self.inputs, self.points = inputs, points[0]
-        self.attention = {camera: heat[0] for camera, heat in zip(CAMERAS, attention, strict=True)}
+            acted = self._engine.infer(inputs)
+        # what an engine gives is good until it is asked again
+        self.inputs, self.points = inputs, acted["points"][0].copy()
+        self.attention = {camera: acted[f"attention_{camera}"][0].copy() for camera in CAMERAS}
         return ActionChunk(
             stamp_ns=observation.stamp_ns,
             step_s=self._config.step_s,
             joint_names=self._joints,
-            positions=chunk[0].astype(np.float64),
-            progress=float(progress[0]),
+            positions=acted["chunk"][0].astype(np.float64),
+            progress=float(acted["progress"][0]),
             instruction=self._instruction,
             grounding=found.presence if inputs["present"][0, 0] else 1.0,
         )
@@ -155,7 +172,7 @@ class OnnxPolicy:
 
         What explains a chunk asks this; what is inferred next stays as it would be.
         """
-        chunk: FloatArray = self._session.run(["chunk"], dict(inputs))[0][0].astype(np.float64)
+        chunk: FloatArray = self._engine.infer(inputs, ["chunk"])["chunk"][0].astype(np.float64)
         return chunk
 
     def ground(self, instruction: str) -> Grounding:
@@ -166,7 +183,7 @@ class OnnxPolicy:
             RuntimeError: if nothing was inferred yet.
         """
         if not self.inputs:
-            raise RuntimeError("OnnxPolicy.infer(observation) has not been called yet")
+            raise RuntimeError("BundlePolicy.infer(observation) has not been called yet")
         return self._grounder.look(self.inputs, self._language.encode(instruction))
 
     def draw_attention(self, observation: Observation, camera: str) -> UInt8Array | None:
@@ -182,6 +199,10 @@ class OnnxPolicy:
         found = self.grounding
         marks = marks_of(found) if found is not None and camera == "front" else ()
         return draw_attention(image, heat, found, marks=marks)
+
+    def _open(self, name: str) -> Engine:
+        graph = Graph(path=self._bundle.file(name), bundle=self._bundle.directory)
+        return open_engine(graph, self._choice)
 
     def _acted_on(self, number: int, demonstration: Demonstration) -> Float32Array:
         """Return what the thing that a demonstration acted on looks like (E,)."""
@@ -259,9 +280,9 @@ class OnnxPolicy:
         return positions
 
 
-def open_policy(directory: str, contract: RobotContract, threads: int = 1) -> OnnxPolicy:
-    """Open a bundle for a robot; the entry point of the `onnxruntime` backend."""
-    return OnnxPolicy(directory, contract, threads)
+def open_policy(directory: str, contract: RobotContract, choice: EngineChoice) -> BundlePolicy:
+    """Open a bundle for a robot."""
+    return BundlePolicy(directory, contract, choice)
 
 
 def _read_config(bundle: Bundle) -> PolicyConfig:
@@ -271,15 +292,3 @@ def _read_config(bundle: Bundle) -> PolicyConfig:
         raise BundleError(
             f"{bundle.directory / DESCRIPTION}: policy: this version cannot run it: {error!r}"
         ) from error
-
-
-def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors share no base class but this
-        raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error

@@ -1,0 +1,1 @@
+"""Engines: one module for each library that runs graphs, all behind `Engine`."""

@@ -1,0 +1,102 @@
+"""Chooses engines by name: our own backends, and those of installed packages."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+from typing import cast
+
+from vla_ros.core.errors import EngineError
+from vla_ros.engine.engine import Engine, EngineOptions, Graph, Load
+from vla_ros.engine.fallback import FallbackEngine
+
+#: Entry-point group under which other packages offer backends.
+GROUP = "vla_ros.engines"
+OWN = {
+    name: f"vla_ros.engine.backends.{name}_engine:load"
+    for name in ("onnxruntime", "openvino", "remote", "tensorrt", "tensorrt_rtx", "torch")
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChoice:
+    """Which backends are to run graphs.
+
+    Attributes:
+        backends: `name` or `name:argument`, the wanted one first. Those behind it take over where
+            it cannot be loaded, and for every inference in which it fails; usually there are none.
+        threads: CPU threads that one inference may use.
+    """
+
+    backends: tuple[str, ...] = ("onnxruntime",)
+    threads: int = 1
+
+    @staticmethod
+    def parse(backend: str, fallback: str = "", threads: int = 1) -> EngineChoice:
+        """Read what a parameter or an option says; `fallback` lists names with commas between."""
+        names = [backend, *fallback.split(",")]
+        return EngineChoice(
+            backends=tuple(name.strip() for name in names if name.strip()), threads=threads
+        )
+
+
+def open_engine(
+    graph: Graph, choice: EngineChoice, options: EngineOptions | None = None
+) -> Engine:
+    """Return an engine that is loaded and warm.
+
+    Args:
+        graph: What is to run.
+        choice: On which backends.
+        options: What else is wanted; threads and argument come from `choice`.
+
+    Raises:
+        EngineError: if no backend of the choice can run the graph; says why of each.
+    """
+    opened: list[Engine] = []
+    refusals: list[str] = []
+    for name in choice.backends:
+        try:
+            opened.append(_open(graph, name, choice, options or EngineOptions()))
+        except EngineError as error:
+            refusals.append(f"{name}: {error}" if str(error)[: len(name)] != name else str(error))
+            if len(choice.backends) > 1:
+                _log.warning("backend %s is left out: %s", name, error)
+    if not opened:
+        raise EngineError("; ".join(refusals))
+    return opened[0] if len(opened) == 1 else FallbackEngine(opened)
+
+
+def load_backend(name: str) -> Load:
+    """Return the backend called `name`; nothing of the others is imported.
+
+    Raises:
+        EngineError: if there is none, listing those that exist, or if it cannot be imported.
+    """
+    offered = backends()
+    if name not in offered:
+        raise EngineError(f"backend: expected one of {', '.join(sorted(offered))}, got '{name}'")
+    module, _, attribute = offered[name].partition(":")
+    try:
+        return cast(Load, getattr(importlib.import_module(module), attribute))
+    except ImportError as error:
+        raise EngineError(
+            f"{name}: cannot be imported: {error}; docs/reference/engines.md says what to install"
+        ) from error
+
+
+def backends() -> dict[str, str]:
+    """Return `module:function` by the name of every backend that is offered."""
+    return {point.name: point.value for point in entry_points(group=GROUP)} | OWN
+
+
+def _open(graph: Graph, name: str, choice: EngineChoice, options: EngineOptions) -> Engine:
+    backend, _, argument = name.partition(":")
+    load = load_backend(backend)
+    engine = load(graph, replace(options, argument=argument, threads=choice.threads))
+    engine.warm_up()
+    return engine
