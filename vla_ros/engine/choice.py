@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import cast
 
-from vla_ros.core.errors import EngineError
+from vla_ros.core.errors import EngineError, InferenceFailed
 from vla_ros.engine.engine import Engine, EngineOptions, Graph, Load
 from vla_ros.engine.fallback import FallbackEngine
 
@@ -98,5 +98,9 @@ def _open(graph: Graph, name: str, choice: EngineChoice, options: EngineOptions)
     backend, _, argument = name.partition(":")
     load = load_backend(backend)
     engine = load(graph, replace(options, argument=argument, threads=choice.threads))
-    engine.warm_up()
+    try:
+        engine.warm_up()
+    except InferenceFailed as error:
+        engine.close()
+        raise EngineError(f"{name}: it loads, and cannot infer: {error.reason}") from error
     return engine

@@ -37,7 +37,7 @@ class FallbackEngine:
             f"answered_{name}": str(self.answered[name]) for name in self._names
         }
         if self._reason:
-            notes["fallback"] = f"for {self._names[0]}: {self._reason}"
+            notes["fallback"] = self._reason
         return replace(description, notes=notes)
 
     def warm_up(self) -> None:
