@@ -26,7 +26,7 @@ def checked_inputs(specs: Iterable[TensorSpec], inputs: Arrays) -> dict[str, NDA
                 f"input {spec.name!r}: expected {spec.dtype} of shape {spec.shape}, "
                 f"got {value.dtype} of shape {value.shape}"
             )
-        found[spec.name] = np.ascontiguousarray(value)
+        found[spec.name] = np.asarray(value, order="C")
     return found
 
 
