@@ -20,7 +20,7 @@ from vla_ros.policy.encoders import CloudBatch, PointEncoder, find_imu_encoder
 from vla_ros.policy.fusion import Fused, Stream, find_fusion
 from vla_ros.policy.fusion.streams import join
 from vla_ros.policy.grounding import Answer, Grounder, SeenThings, Shown
-from vla_ros.policy.heads import Action, find_head
+from vla_ros.policy.heads import Action, Prefix, find_head
 from vla_ros.policy.hidden_units import resize
 from vla_ros.policy.kinematics import ForwardKinematics
 from vla_ros.policy.language import SLOTS, LanguageSlots
@@ -64,6 +64,7 @@ class Inputs(NamedTuple):
         anchor: (B, 2, 4) xyz [m] and confidence of object and target at the start.
         present: (B, 5), 1 for each of `MODALITIES` that is there.
         cloud: What the depth encoder `points` reads; None if there is nothing to be read.
+        prefix: How the chunk begins; None for heads that take none, or to decide anew.
     """
 
     rgb: tuple[Tensor, Tensor]
@@ -75,6 +76,7 @@ class Inputs(NamedTuple):
     anchor: Tensor
     present: Tensor
     cloud: CloudBatch | None = None
+    prefix: Prefix | None = None
 
 
 class Grounded(NamedTuple):
@@ -122,6 +124,9 @@ class Policy(nn.Module):
         fusion = find_fusion(config.fusion)
         self.fusion = fusion(width, config.heads, config.layers, config.feedforward)
         self.head = find_head(config.head).from_config(config)
+        for name in CAMERAS:
+            mount = torch.tensor(config.cameras[name].mount, dtype=torch.float32)
+            self.register_buffer(f"{name}_mount", mount, persistent=False)  # on the GPU from start
         self.register_buffer("imu_mean", torch.zeros(6))
         self.register_buffer("imu_std", torch.ones(6))
         self.register_buffer("state_mean", torch.zeros(3 * n))
@@ -217,9 +222,8 @@ class Policy(nn.Module):
 
     def camera_pose(self, name: str, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return rotation (B, 3, 3) and position (B, 3) of T_base_optical as in the contract."""
-        camera = self.config.cameras[name]
-        mount = torch.tensor(camera.mount, dtype=torch.float32, device=state.device)
-        if not camera.on_hand:
+        mount: Tensor = getattr(self, f"{name}_mount")
+        if not self.config.cameras[name].on_hand:
             batch = state.shape[0]
             return mount[:3, :3].expand(batch, 3, 3), mount[:3, 3].expand(batch, 3)
         rotation, origin, _ = self.kinematics(state[:, : self.config.n_joints])
@@ -237,7 +241,8 @@ class Policy(nn.Module):
 
     def act(self, inputs: Inputs, slots: Tensor, points: dict[str, Points]) -> Action:
         """Return the action for language slots and points: everything behind the eyes."""
-        action: Action = self.head(*self.fuse(inputs, slots, points))
+        told = () if inputs.prefix is None else (inputs.prefix,)
+        action: Action = self.head(*self.fuse(inputs, slots, points), *told)
         return action
 
     def fuse(self, inputs: Inputs, slots: Tensor, points: dict[str, Points]) -> Context:
