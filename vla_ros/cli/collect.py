@@ -47,6 +47,12 @@ def collect(
             "inference takes it; drawn for each episode, so that a policy learns to bear it."
         ),
     ] = 0.1,
+    one_at_a_time: Annotated[
+        bool,
+        typer.Option(
+            "--one-at-a-time", help="Begin a chunk only when the one before it has come."
+        ),
+    ] = False,
     language: Annotated[
         Path | None, typer.Option(help="Language encoder for a checkpoint; the shipped one.")
     ] = None,
@@ -86,6 +92,7 @@ def collect(
             expert_share=expert_share,
             stills=stills,
             lag_s=lag,
+            one_at_a_time=one_at_a_time,
         )
     except ValueError as error:
         raise UserError(f"--seed: {error}") from error

@@ -63,7 +63,8 @@ class StateBatch(NamedTuple):
     `has_target` (B,). `imitate` (B,) is 1 where the chunk is to be imitated. `text` holds a
     sentence for every `repeat` rows; `by_reference` (B / repeat,) is 1 where it names the object
     by reasoning, and `looks` (B / repeat, 2, 2) has the classes of colour and kind of object and
-    target.
+    target. `known` (B,) is how many rows of each chunk were executed before it came; None for
+    policies that learn no delay.
     """
 
     text: TextBatch
@@ -78,6 +79,7 @@ class StateBatch(NamedTuple):
     progress: Tensor
     present: Tensor
     imitate: Tensor
+    known: Tensor | None
     by_reference: Tensor
     looks: Tensor
 

@@ -17,6 +17,7 @@ from vla_ros.learning.batch_types import (
     TextBatch,
     moved,
 )
+from vla_ros.learning.begun_chunks import begun_chunks, draw_delays
 from vla_ros.learning.dataset import Demonstrations
 from vla_ros.learning.question_bank import QuestionBank
 from vla_ros.learning.texts import TextBank
@@ -41,11 +42,13 @@ class Batcher:
         questions: QuestionBank | None,
         rng: Generator,
         device: torch.device | None = None,
+        delay: int = 0,
     ) -> None:
         """Prepare to draw from the data with the banks' sentences; questions are for images.
 
-        Batches come on `device`; the CPU if it is None.
+        Batches come on `device`; the CPU if it is None. Chunks come up to `delay` rows late.
         """
+        self._delay = delay
         self._data, self._bank, self._questions, self._rng = data, bank, questions, rng
         self._device = torch.device("cpu") if device is None else device
         episodes = data.states["episode"]
@@ -72,7 +75,7 @@ class Batcher:
     def aside(self) -> Batcher:
         """Return a batcher whose draws do not change what this one draws next."""
         rng = np.random.default_rng(0)
-        return Batcher(self._data, self._bank, self._questions, rng, self._device)
+        return Batcher(self._data, self._bank, self._questions, rng, self._device, self._delay)
 
     @property
     def image_count(self) -> int:
@@ -177,6 +180,7 @@ class Batcher:
         present[both_lost, 0] = True
         state = data.states["state"][rows]
         lead = self._blur_lead(data.states["command"][rows] - state)
+        chunk, known = self._chunks(rows)
         return StateBatch(
             text=self._text(np.array(sentences)),
             repeat=repeat,
@@ -186,10 +190,11 @@ class Batcher:
             target=_tensor(positions[span, there]),
             start=_tensor(np.stack([start[span, named], start[span, there]], 1)),
             has_target=_tensor(target >= 0),
-            chunk=_tensor(data.states["chunk"][rows]),
+            chunk=_tensor(chunk),
             progress=_tensor(data.states["progress"][rows]),
             present=_tensor(present),
             imitate=_tensor(data.meta["imitate"][episodes]),
+            known=known,
             by_reference=_tensor(np.array(by_reference)),
             looks=torch.tensor(
                 np.array(
@@ -202,6 +207,16 @@ class Batcher:
                 )
             ),
         )
+
+    def _chunks(self, rows: np.ndarray) -> tuple[np.ndarray, Tensor | None]:
+        """Return the chunks to learn from states, and how many rows of each are known."""
+        states = self._data.states
+        if not self._delay:
+            return states["chunk"][rows], None
+        episodes = states["episode"][rows]
+        left = self._first[episodes] + self._count[episodes] - 1 - rows
+        delays = draw_delays(self._rng, self._delay, left)
+        return begun_chunks(states, rows, delays), torch.from_numpy(delays)
 
     def _sentence(self, episode: int) -> tuple[int, bool]:
         """Draw a sentence for an episode's task, and whether it names the object by reasoning."""

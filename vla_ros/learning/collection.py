@@ -17,7 +17,7 @@ from vla_ros.engine.bundle_policy import BundlePolicy
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.learning.checkpoints import policy_from_checkpoint, require_language
 from vla_ros.learning.dagger import BundleDriver, ImaginingDriver
-from vla_ros.learning.experts import Expert
+from vla_ros.learning.experts import HORIZON, Expert
 from vla_ros.learning.provenance import differences, language_sha256, policy_sha256
 from vla_ros.learning.rollouts import Disturbance, Driver, Record, run_episode
 from vla_ros.learning.shards import missing_seeds, save_shard, shard_path, shard_paths
@@ -46,6 +46,7 @@ class CollectionConfig:
         stills: Instead of episodes, this many rendered states per scene at random poses.
         lag_s: Longest time in [s] from an observation to when the gate has the chunk made of it,
             as inference and transport take on a robot; drawn for each episode, from 0.
+        one_at_a_time: Whether the next chunk is begun only when the one before has come.
     """
 
     directory: Path
@@ -58,6 +59,7 @@ class CollectionConfig:
     expert_share: float = 0.2
     stills: int = 0
     lag_s: float = 0.0
+    one_at_a_time: bool = False
 
     def __post_init__(self) -> None:
         if self.first_seed < 0 or self.first_seed + self.episodes > TEST_SEED:
@@ -85,6 +87,8 @@ class CollectionConfig:
             "expert-share": self.expert_share,
             "stills": self.stills,
             "lag": self.lag_s,
+            "rows": HORIZON,
+            "one-at-a-time": self.one_at_a_time,
             "policy": None if self.policy is None else policy_sha256(self.policy),
             **({} if self.language is None else language_sha256(self.language)),
         }
@@ -183,6 +187,7 @@ def _play(
             rng=rng,
             image_probability=config.image_probability,
             lag_s=config.lag_s * np.random.default_rng((seed, 12)).random(),
+            one_at_a_time=config.one_at_a_time,
         )
 
 

@@ -32,15 +32,19 @@ class Demonstrations:
     images: dict[str, Array]
 
     @staticmethod
-    def load(directories: Sequence[Path], eyes_only: Sequence[Path] = ()) -> Demonstrations:
+    def load(
+        directories: Sequence[Path], eyes_only: Sequence[Path] = (), horizon: int | None = None
+    ) -> Demonstrations:
         """Read every shard of the directories.
 
         Args:
             directories: Whose states and images train everything.
             eyes_only: Whose images train the eyes alone: their chunks are not imitated.
+            horizon: Rows that are kept of each chunk; None for all, of which all have as many.
 
         Raises:
             FileNotFoundError: if a directory holds no shard.
+            UserError: if chunks that are to be imitated have fewer rows.
         """
         groups: dict[str, dict[str, list[Array]]] = {"meta": {}, "states": {}, "images": {}}
         episodes = rows = 0
@@ -52,6 +56,8 @@ class Demonstrations:
                 )
             for path in paths:
                 shard = _read(path, eyes_only=directory in eyes_only)
+                if horizon is not None:
+                    shard["states/chunk"] = _cut(shard, horizon, path)
                 for name, value in shard.items():
                     group, key = name.split("/")
                     if name == "states/episode":
@@ -118,6 +124,24 @@ class Demonstrations:
 def _join(parts: dict[str, list[Array]]) -> dict[str, Array]:
     """Concatenate each array's parts, freeing them one by one: images fill most of the memory."""
     return {key: np.concatenate(parts.pop(key)) for key in tuple(parts)}
+
+
+def _cut(shard: dict[str, Array], horizon: int, path: Path) -> Array:
+    """Return a shard's chunks with `horizon` rows (N, horizon, n).
+
+    Raises:
+        UserError: if those that are to be imitated have fewer.
+    """
+    chunks = shard["states/chunk"]
+    rows = chunks.shape[1]
+    if rows >= horizon:
+        return chunks[:, :horizon]
+    if shard["meta/imitate"].any():
+        raise UserError(
+            f"{path}: its chunks have {rows} rows, and the policy's horizon is {horizon}; collect "
+            "it anew, or give its folder with --eyes-only"
+        )
+    return np.pad(chunks, ((0, 0), (0, horizon - rows), (0, 0)), mode="edge")  # nobody reads it
 
 
 def _read(path: Path, *, eyes_only: bool) -> dict[str, Array]:

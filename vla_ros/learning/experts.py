@@ -31,7 +31,8 @@ from vla_ros.learning.look_ahead import (
 )
 from vla_ros.sim.tabletop import Tabletop
 
-HORIZON = 10
+#: Rows of a demonstrated chunk; a policy learns as many of them as it decides itself.
+HORIZON = 16
 SAFE_Z = 0.088  # [m] above everything that stands on the table
 OPEN, CLOSED = 0.95, -0.1  # [rad] gripper targets
 PAD_CLEARANCE = 0.006  # [m] left between pad and object before the fingers close

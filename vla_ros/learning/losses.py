@@ -242,7 +242,7 @@ class Losses:
     def _act(self, what: str, weight: float, batch: StateBatch, context: Context) -> Terms:
         """Return how far chunk and progress are from the demonstrations'."""
         action, progress = self._policy.head.loss(
-            *context, batch.chunk, batch.progress, batch.imitate
+            *context, batch.chunk, batch.progress, batch.imitate, batch.known
         )
         return {f"{what}_action": (action, weight), f"{what}_progress": (progress, 0.2 * weight)}
 

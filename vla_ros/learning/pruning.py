@@ -228,7 +228,7 @@ def _make_losses(policy: Policy, config: PruningConfig) -> Losses:
     )
     torch.manual_seed(config.seed)
     rng = np.random.default_rng((config.seed, 61))
-    data = Demonstrations.load(config.data)
+    data = Demonstrations.load(config.data, horizon=policy.config.horizon)
     require_data(data, training, policy.config)
     questions = None
     if config.images:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 from numpy.random import Generator
@@ -74,6 +76,7 @@ def run_episode(
     image_probability: float = 0.3,
     linger_s: float = 0.4,
     lag_s: float = 0.0,
+    one_at_a_time: bool = False,
 ) -> Record:
     """Play one episode and record it.
 
@@ -87,26 +90,30 @@ def run_episode(
         image_probability: Share of the states that are rendered.
         linger_s: How long to go on after success [s], to show what being done looks like.
         lag_s: How long after its observation a chunk reaches the gate [s].
+        one_at_a_time: Whether the next chunk is begun only when the one before has come, as by a
+            policy that takes `lag_s` to infer. The driver is asked all the same, to know the past.
     """
     environment.reset(scene, lag_s=lag_s)
     table = environment.table
     record = Record(texts=scene.text, meta=meta_of(table, imitate=True))
     previous = table.joint_positions
     done_at: float | None = None
-    while table.time_s < limit_s:
+    period = max(1, math.ceil(lag_s / STEP_S - 1e-6)) if one_at_a_time else 1
+    for number in count():
+        if table.time_s >= limit_s:
+            break
         chunk, progress = expert.chunk(table)
         keep_state(record, table, previous, chunk, progress)
         if rng.random() < image_probability:
             keep_image(record, table)
         previous = table.joint_positions
-        score = environment.step(
-            ActionChunk(
-                stamp_ns=environment.now_ns,
-                step_s=STEP_S,
-                joint_names=JOINTS,
-                positions=driver(table, chunk),
-            )
-        ).score
+        decided = ActionChunk(
+            stamp_ns=environment.now_ns,
+            step_s=STEP_S,
+            joint_names=JOINTS,
+            positions=driver(table, chunk),
+        )
+        score = environment.step(decided if number % period == 0 else None).score
         if score.success and done_at is None:
             done_at = table.time_s
         if done_at is not None and table.time_s - done_at > linger_s:

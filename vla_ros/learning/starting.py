@@ -30,7 +30,9 @@ class _Choice:
 #: By the field whose change is the choice.
 CHOICES = {
     "fusion": _Choice(fields=("layers", "feedforward"), parts=("fusion", "grounder.fusion")),
-    "head": _Choice(fields=("flow_steps", "action_bins"), parts=("head",)),
+    "head": _Choice(
+        fields=("horizon", "flow_steps", "flow_delay", "action_bins"), parts=("head",)
+    ),
     "image_encoder": _Choice(fields=("image_weights", "image_tuning"), parts=("vision",)),
     "image_weights": _Choice(fields=("image_tuning",), parts=("vision",)),
     "image_tuning": _Choice(fields=(), parts=("vision",)),

@@ -82,7 +82,9 @@ class Trainer:
         saved = self._read_saved(policy_config)
         teacher = open_teacher(config, policy_config, self.group.device)
         config.output.mkdir(parents=True, exist_ok=True)
-        self.data = Demonstrations.load(config.data, config.eyes_only)
+        self.data = Demonstrations.load(
+            config.data, config.eyes_only, horizon=policy_config.horizon
+        )
         require_data(self.data, config, policy_config)
         questions = None
         with self.group.main_first():
@@ -115,7 +117,14 @@ class Trainer:
         )
         if saved is not None:
             self.optimizer.load_state_dict(saved["optimizer"])
-        batcher = Batcher(self.data, self.bank, questions, self._random.numpy, self.group.device)
+        batcher = Batcher(
+            self.data,
+            self.bank,
+            questions,
+            self._random.numpy,
+            self.group.device,
+            policy_config.flow_delay if policy_config.head == "flow" else 0,
+        )
         share = config.shared(self.group.share)
         self._losses = Losses(share, self.policy, classifier, batcher, teacher)
         self._objective = self.group.prepare(_Objective(self.networks, self._losses))

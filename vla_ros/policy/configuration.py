@@ -91,6 +91,7 @@ class PolicyConfig:
             language.onnx that was made of it.
         head: How a chunk is decided, one of `vla_ros.policy.heads.HEADS`.
         flow_steps: Euler steps of the head `flow`.
+        flow_delay: Longest simulated delay in its training, in rows; 0 to train without.
         action_bins: Bins of each token of the head `tokens`.
         pruned: How many hidden units are left, by the layer that makes them, if some were
             removed; else None.
@@ -120,6 +121,7 @@ class PolicyConfig:
     language_encoder: str = "minilm"
     head: str = "l1"
     flow_steps: int = 8
+    flow_delay: int = 0
     action_bins: int = 32
     pruned: Mapping[str, int] | None = None
 

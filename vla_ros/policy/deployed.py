@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from vla_ros.policy.configuration import CAMERAS, MODALITIES, PolicyConfig
 from vla_ros.policy.encoders import CloudBatch
 from vla_ros.policy.grounding import DEMONSTRATIONS, Shown
+from vla_ros.policy.heads import Prefix, find_head
 from vla_ros.policy.language import SLOTS
 from vla_ros.policy.model import Inputs, Policy
 from vla_ros.policy.places import merge_points
@@ -28,6 +29,8 @@ INPUT_NAMES = (
 )
 #: Of the graph that acts, for a policy with the depth encoder `points`, behind the others.
 CLOUD_INPUT_NAMES = ("cloud", "cloud_mask")
+#: Of the graph that acts, for heads that heed a prefix; behind all others.
+PREFIX_INPUT_NAMES = ("prefix", "prefix_weight", "prefix_known")
 OUTPUT_NAMES = ("chunk", "progress", "points", "attention_front", "attention_wrist")
 #: Of the graph that says what an instruction means in a scene.
 GROUND_INPUT_NAMES = (
@@ -53,7 +56,8 @@ GROUND_OUTPUT_NAMES = (
 
 def graph_inputs(config: PolicyConfig) -> tuple[str, ...]:
     """Return the inputs of the graph that acts."""
-    return INPUT_NAMES if config.cloud is None else INPUT_NAMES + CLOUD_INPUT_NAMES
+    cloud = () if config.cloud is None else CLOUD_INPUT_NAMES
+    return INPUT_NAMES + cloud + find_head(config.head).prefix_inputs(config)
 
 
 class Deployed(nn.Module):
@@ -78,11 +82,17 @@ class Deployed(nn.Module):
         present: Tensor,
         cloud: Tensor | None = None,
         cloud_mask: Tensor | None = None,
+        prefix: Tensor | None = None,
+        prefix_weight: Tensor | None = None,
+        prefix_known: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """Return `OUTPUT_NAMES`."""
         points_read = None
         if cloud is not None and cloud_mask is not None:
             points_read = CloudBatch(cloud, cloud_mask)
+        begun = None
+        if prefix is not None and prefix_weight is not None:
+            begun = Prefix(prefix, prefix_weight, prefix_known)
         inputs = Inputs(
             rgb=(rgb_front, rgb_wrist),
             depth=(depth_front, depth_wrist),
@@ -93,6 +103,7 @@ class Deployed(nn.Module):
             anchor=anchor,
             present=present,
             cloud=points_read,
+            prefix=begun,
         )
         action, points, sightings = self.policy(inputs)
         heat = [
@@ -155,6 +166,7 @@ def example_inputs(config: PolicyConfig, seed: int = 0) -> tuple[Tensor, ...]:
         torch.rand(1, 2, 4, generator=draw) * 0.2,
         torch.ones(1, len(MODALITIES)),
         *_example_cloud(config, draw),
+        *_example_prefix(config, draw),
     )
 
 
@@ -163,6 +175,17 @@ def _example_cloud(config: PolicyConfig, draw: torch.Generator) -> tuple[Tensor,
         return ()
     count = config.cloud.count
     return torch.rand(1, count, 6, generator=draw), (torch.arange(count)[None] < count / 2).float()
+
+
+def _example_prefix(config: PolicyConfig, draw: torch.Generator) -> tuple[Tensor, ...]:
+    """Return rows of which two are known, and fewer and fewer heeded, as far as they are taken."""
+    rows = torch.arange(config.horizon)[None]
+    parts = {
+        "prefix": 0.3 * torch.randn(1, config.horizon, config.n_joints, generator=draw),
+        "prefix_weight": (1.0 - rows / (0.7 * config.horizon)).clamp(min=0.0),
+        "prefix_known": (rows < 2).float(),
+    }
+    return tuple(parts[name] for name in find_head(config.head).prefix_inputs(config))
 
 
 def example_ground_inputs(config: PolicyConfig, seed: int = 0) -> tuple[Tensor, ...]:

@@ -125,10 +125,13 @@ def _export(
     batch = torch.export.Dim(BATCH, min=1, max=MOST_AT_ONCE)
     program = torch.onnx.export(
         deployed,
-        tuple(each.repeat(TRACED, *[1] * (each.ndim - 1)) for each in traced),
+        kwargs={
+            name: each.repeat(TRACED, *[1] * (each.ndim - 1))
+            for name, each in zip(inputs, traced, strict=True)
+        },
         input_names=list(inputs),
         output_names=list(outputs),
-        dynamic_shapes=tuple({0: batch} for _ in traced),
+        dynamic_shapes={name: {0: batch} for name in inputs},
         dynamo=True,
         optimize=True,
         verbose=False,
@@ -163,7 +166,7 @@ def parity(
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     feed = {key: value.numpy() for key, value in zip(input_names, inputs, strict=True)}
     found = session.run(list(output_names), feed)
-    expected = deployed(*inputs)
+    expected = deployed(**dict(zip(input_names, inputs, strict=True)))
     errors = {
         key: float(np.abs(here - there.numpy()).max()) / max(1.0, float(there.abs().max()))
         for key, here, there in zip(output_names, found, expected, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vla_ros.core.errors import UserError
 from vla_ros.policy.heads.flow import FlowHead
-from vla_ros.policy.heads.head import Action, Head
+from vla_ros.policy.heads.head import Action, Head, Prefix
 from vla_ros.policy.heads.l1 import L1Head
 from vla_ros.policy.heads.tokens import TokensHead
 
@@ -22,4 +22,4 @@ def find_head(name: str) -> type[Head]:
     return HEADS[name]
 
 
-__all__ = ["HEADS", "Action", "FlowHead", "Head", "L1Head", "TokensHead", "find_head"]
+__all__ = ["HEADS", "Action", "FlowHead", "Head", "L1Head", "Prefix", "TokensHead", "find_head"]

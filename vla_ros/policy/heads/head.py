@@ -20,6 +20,20 @@ class Action(NamedTuple):
     progress: Tensor
 
 
+class Prefix(NamedTuple):
+    """How a chunk begins that has been decided already.
+
+    Attributes:
+        chunk: (B, horizon, n_joints) [rad], absolute; anything, if finite, where nothing heeds it.
+        weight: (B, horizon) how much each row pulls, 0 to 1.
+        known: (B, horizon) 1 for the rows that are given; None for none.
+    """
+
+    chunk: Tensor
+    weight: Tensor
+    known: Tensor | None = None
+
+
 class Head(nn.Module, ABC):
     """Decides from the fused opinions; what has no weight can change nothing of the decision.
 
@@ -52,6 +66,12 @@ class Head(nn.Module, ABC):
         """Return the head of a policy of this architecture."""
         return cls(config.width, config.horizon, config.n_joints)
 
+    @classmethod
+    def prefix_inputs(cls, config: PolicyConfig) -> tuple[str, ...]:
+        """Return the parts of a `Prefix` that its graph takes; none if it heeds no prefix."""
+        del config
+        return ()
+
     @abstractmethod
     def decode(self, hidden: Tensor, weight: Tensor) -> Tensor:
         """Return the displacements (B, horizon, n_joints) in units of `scale`.
@@ -62,13 +82,16 @@ class Head(nn.Module, ABC):
         """
 
     @abstractmethod
-    def error(self, hidden: Tensor, weight: Tensor, moves: Tensor) -> Tensor:
+    def error(
+        self, hidden: Tensor, weight: Tensor, moves: Tensor, known: Tensor | None = None
+    ) -> Tensor:
         """Return how wrong each row (B,) is; called in training only, and free to draw noise.
 
         Args:
             hidden: What `body` made of each opinion (B, K, hidden).
             weight: What each counts (B, K).
             moves: The right displacements (B, horizon, n_joints) in units of `scale`.
+            known: How many rows (B,) are given; None for heads that learn no delay.
         """
 
     def forward(self, fused: Fused, state_token: Tensor, command: Tensor) -> Action:
@@ -91,6 +114,7 @@ class Head(nn.Module, ABC):
         chunk: Tensor,
         progress: Tensor,
         imitate: Tensor,
+        known: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the loss of the chunk in the head's own units, and the cross-entropy of progress.
 
@@ -101,13 +125,15 @@ class Head(nn.Module, ABC):
             chunk: The right one (B, horizon, n_joints) [rad].
             progress: The right one (B,) in 0 to 1.
             imitate: (B,), 1 for the rows that count; the losses are 0 if there is none.
+            known: As in `error`.
         """
         # zero times NaN is NaN: what does not count must not even be there
         counts = imitate > 0
         chunk = torch.where(counts[:, None, None], chunk, command[:, None, :])
         progress = torch.where(counts, progress, 0.0)
         hidden = self._read(fused, state_token)
-        error = self.error(hidden, fused.weight, (chunk - command[:, None, :]) / self.scale)
+        moves = (chunk - command[:, None, :]) / self.scale
+        error = self.error(hidden, fused.weight, moves, known)
         doubt = functional.binary_cross_entropy_with_logits(
             self._progress(hidden, fused.weight), progress, reduction="none"
         )

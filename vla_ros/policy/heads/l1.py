@@ -24,6 +24,8 @@ class L1Head(Head):
         """Return the weighed displacements."""
         return weigh(self.displacement(hidden), weight).view(-1, self.horizon, self.n_joints)
 
-    def error(self, hidden: Tensor, weight: Tensor, moves: Tensor) -> Tensor:
+    def error(
+        self, hidden: Tensor, weight: Tensor, moves: Tensor, known: Tensor | None = None
+    ) -> Tensor:
         """Return the mean absolute error of each row, in units of `scale`."""
         return (self.decode(hidden, weight) - moves).abs().mean((1, 2))

@@ -80,7 +80,9 @@ class TokensHead(Head):
         pooled = weigh(expected.flatten(2), weight).view(-1, self.horizon, self.n_joints)
         return self.transform.T @ pooled
 
-    def error(self, hidden: Tensor, weight: Tensor, moves: Tensor) -> Tensor:
+    def error(
+        self, hidden: Tensor, weight: Tensor, moves: Tensor, known: Tensor | None = None
+    ) -> Tensor:
         """Return the cross-entropy of each row's tokens [nat], less what the labels' own is."""
         label = self.label(self.transform @ moves)
         told = torch.log_softmax(self._logits(hidden), -1)
