@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,8 @@ from vla_ros.policy.bundle import DESCRIPTION, GRAPH, GROUNDING, LANGUAGE, TOKEN
 from vla_ros.policy.configuration import CAMERAS, PolicyConfig
 
 Float32Array = NDArray[np.float32]
+#: Makes a loaded and warm engine of a graph.
+OpenGraph = Callable[[Graph, EngineChoice], Engine]
 
 #: The velocity that a policy sees is taken over this time [s].
 VELOCITY_SPAN_S = 0.05
@@ -44,6 +46,7 @@ class BundlePolicy:
         directory: str | Path,
         contract: RobotContract | None = None,
         choice: EngineChoice | None = None,
+        open_graph: OpenGraph = open_engine,
     ) -> None:
         """Check and load the bundle.
 
@@ -51,6 +54,7 @@ class BundlePolicy:
             directory: The bundle.
             contract: Of the robot that it will run on; None for the one it was trained under.
             choice: Backends that are to run its graphs; None for ONNX Runtime on one CPU thread.
+            open_graph: Opens each graph; something else than usual to time or to watch engines.
 
         Raises:
             BundleError: if a file is missing or corrupted.
@@ -71,7 +75,7 @@ class BundlePolicy:
         self._language = LanguageEncoder(self._bundle.directory)
         require_language(self._language, self._config, self._bundle.directory)
         self._clouds = cloud_maker(self._config)
-        self._choice = choice or EngineChoice()
+        self._choice, self._open_graph = choice or EngineChoice(), open_graph
         self._engine = self._open(GRAPH)
         self._grounder = GroundingSession(self._open(GROUNDING))
         self._instruction = ""
@@ -202,7 +206,7 @@ class BundlePolicy:
 
     def _open(self, name: str) -> Engine:
         graph = Graph(path=self._bundle.file(name), bundle=self._bundle.directory)
-        return open_engine(graph, self._choice)
+        return self._open_graph(graph, self._choice)
 
     def _acted_on(self, number: int, demonstration: Demonstration) -> Float32Array:
         """Return what the thing that a demonstration acted on looks like (E,)."""

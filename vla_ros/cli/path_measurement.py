@@ -1,0 +1,187 @@
+"""Measures the path around a bundle's policy: `vla_ros bench` and `bench/stages.py`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vla_ros.contract import RobotContract
+from vla_ros.core.errors import UserError
+from vla_ros.core.protocols import Policy
+from vla_ros.engine.bundle_policy import BundlePolicy
+from vla_ros.engine.choice import EngineChoice, open_engine
+from vla_ros.engine.engine import Engine, EngineDescription, Graph
+from vla_ros.engine.fitted_policy import open_fitted
+from vla_ros.engine.timed_engine import EngineCall, TimedEngine
+from vla_ros.policy.bundle import Bundle
+
+INSTRUCTION = "lift the red cube"
+#: Frames before those that are measured: what the words mean is looked for in the first ones.
+WARM_UP = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathOptions:
+    """What is measured.
+
+    Attributes:
+        bundle: Directory of the policy.
+        backend: Engine that runs its graphs, `name` or `name:argument`.
+        threads: CPU threads of an inference.
+        images: Width and height of the cameras' images [px]; None for the bundle's own.
+        ticks: Frames that are measured.
+    """
+
+    bundle: Path
+    backend: str = "onnxruntime"
+    threads: int = 1
+    images: tuple[int, int] | None = None
+    ticks: int = 400
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be measured.
+
+        Raises:
+            UserError: names the option, what was expected and what came.
+        """
+        for name in ("threads", "ticks"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name}: expected 1 or more, got {getattr(self, name)}")
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """Return width and height [px] of a text such as `640x480`.
+
+    Raises:
+        UserError: if it is no such text, or an image of that size makes no sense.
+    """
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    size = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not all(16 <= length <= 8192 for length in size):
+        raise UserError(
+            f"images: expected WIDTHxHEIGHT, 16 to 8192 px each, such as 640x480, got '{text}'"
+        )
+    return size
+
+
+def measure_path(
+    options: PathOptions, progress: Callable[[int], None] = lambda done: None
+) -> dict[str, Any]:
+    """Return how long each stage takes [ms], and `overhead`: all but the model and the executor.
+
+    Args:
+        options: What is measured.
+        progress: Told how many frames are done.
+
+    Raises:
+        UserError: if the bundle or the backend cannot be used, or the path stops somewhere.
+    """
+    contract = resized(RobotContract.from_dict(Bundle.open(options.bundle).contract), options)
+    calls: list[EngineCall] = []
+    policy, engines = open_timed(options, contract, calls)
+    policy.start(INSTRUCTION)
+    with _node() as node:
+        # rclpy reads the environment as it is imported
+        from vla_ros.cli.path_run import PathRun
+
+        run = PathRun(node, contract, policy, calls)
+        for _ in range(WARM_UP):
+            run.tick()
+        times = run.run(options.ticks, progress)
+        run.close()
+    overhead = [before + after for before, after in zip(times.before, times.after, strict=True)]
+    return {
+        "bundle": policy.name,
+        "engines": [describe(engine.describe()) for engine in engines],
+        "threads": options.threads,
+        "images": {
+            spec.camera: f"{spec.width}x{spec.height}"
+            for spec in contract.observations
+            if spec.camera
+        },
+        "ticks": options.ticks,
+        "stages": {name: spread(values) for name, values in times.stages.items()},
+        "graphs": {name: spread(values) for name, values in times.graphs.items()},
+        "before": spread(times.before),
+        "after": spread(times.after),
+        "overhead": spread(overhead),
+        "chunks_taken": times.taken / options.ticks,
+    }
+
+
+def open_timed(
+    options: PathOptions, contract: RobotContract, calls: list[EngineCall]
+) -> tuple[Policy, Sequence[Engine]]:
+    """Return the policy for a robot, and its engines, which note what they do in `calls`.
+
+    Raises:
+        UserError: if the bundle or the backend cannot be used; says why.
+    """
+    engines: list[Engine] = []
+
+    def timed(graph: Graph, choice: EngineChoice) -> Engine:
+        engines.append(TimedEngine(open_engine(graph, choice), calls))
+        return engines[-1]
+
+    def opened(directory: str, robot: RobotContract, choice: EngineChoice) -> Policy:
+        return BundlePolicy(directory, robot, choice, open_graph=timed)
+
+    choice = EngineChoice(backends=(options.backend,), threads=options.threads)
+    policy, _ = open_fitted(opened, str(options.bundle), contract, choice)
+    return policy, engines
+
+
+def resized(contract: RobotContract, options: PathOptions) -> RobotContract:
+    """Return the contract with the images that are wanted."""
+    if options.images is None:
+        return contract
+    width, height = options.images
+    return replace(
+        contract,
+        observations=tuple(
+            replace(spec, width=width, height=height) if spec.camera else spec
+            for spec in contract.observations
+        ),
+    )
+
+
+def describe(description: EngineDescription) -> dict[str, str]:
+    """Return what runs a graph, in words."""
+    return {
+        "graph": description.graph,
+        "backend": description.backend,
+        "version": description.version,
+        "device": description.device,
+        "precision": description.precision,
+    }
+
+
+def spread(durations_ns: Sequence[int]) -> Mapping[str, float]:
+    """Return median, 99th percentile and maximum of durations [ns], in [ms]."""
+    p50, p99, most = np.percentile(durations_ns, (50, 99, 100)) * 1e-6
+    return {"p50_ms": float(p50), "p99_ms": float(p99), "max_ms": float(most)}
+
+
+@contextmanager
+def _node() -> Iterator[Any]:
+    """A node on this machine only, in a domain of its own."""
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    import rclpy
+
+    from vla_ros.ros.domains import choose_domain
+
+    context = rclpy.Context()
+    context.init(args=[], domain_id=choose_domain())
+    node = rclpy.create_node("bench", context=context, enable_rosout=False)
+    try:
+        yield node
+    finally:
+        node.destroy_node()
+        context.shutdown()
