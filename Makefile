@@ -12,13 +12,16 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export INSTRUCTION
 
 .DEFAULT_GOAL := setup
-.PHONY: setup setup-run demo lint test test-all clean help
+.PHONY: setup setup-run setup-gpu demo lint test test-all clean help
 
-setup: ## Make .venv with everything: running, training and testing
-	@$(SETUP) train pretrained test
+setup: ## Make .venv with everything: running, training, engines, serving and testing
+	@$(SETUP) train pretrained openvino tensorrt-rtx quantize serve test
 
 setup-run: ## Make .venv with what runs only: no torch
 	@$(SETUP)
+
+setup-gpu: ## Make .venv with what runs, on an NVIDIA GPU; it stays so until `make clean`
+	@$(SETUP) gpu
 
 demo: setup-run ## Do one sentence in simulation: make demo INSTRUCTION="lift the red cube"
 	@$(BIN)/vla_ros demo $${INSTRUCTION:+"$$INSTRUCTION"}

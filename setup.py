@@ -41,7 +41,17 @@ setup(
     # Nothing here, so that pip never lays PyPI's packages over those of a sourced ROS 2;
     # requirements/ has the pins that `make` installs.
     install_requires=["setuptools"],
-    extras_require={"test": ["pytest"]},
+    # What runs graphs, by name alone: whatever numpy is there has to do. `cpu` and `gpu` exclude
+    # each other; docs/reference/engines.md says what each engine needs.
+    extras_require={
+        "test": ["pytest"],
+        "cpu": ["onnxruntime"],
+        "gpu": ["onnxruntime-gpu", "cuda-bindings", "tensorrt-rtx-cu12"],
+        "jetson": [],  # JetPack has TensorRT
+        "openvino": ["openvino"],
+        "lerobot": ["lerobot"],
+        "serve": ["ray[serve]", "msgpack"],
+    },
     zip_safe=False,
     entry_points={
         "console_scripts": [

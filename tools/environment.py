@@ -63,6 +63,10 @@ class Environment:
         stamp = self._stamps / name.replace(" ", "_")
         return stamp.exists() and stamp.read_text() == _digest(made_from)
 
+    def was_done(self, name: str) -> bool:
+        """Return whether the step was ever done, whatever it was made from."""
+        return (self._stamps / name.replace(" ", "_")).exists()
+
     def step(self, name: str, made_from: object, work: Callable[[], None]) -> None:
         """Do `work`, unless it was done with the same `made_from`."""
         with self._stamped(name, made_from) as stale:

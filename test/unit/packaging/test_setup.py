@@ -7,6 +7,7 @@ from pathlib import Path
 
 import machine
 import pytest
+import setup_env
 from build_interfaces import mend_exported_cmake
 from environment import Environment
 from machine import Interpreter, SetupError, SourcedRos
@@ -117,3 +118,28 @@ def test_the_cmake_files_of_the_wheels_get_this_machines_paths(tmp_path: Path) -
     assert mend_exported_cmake(tmp_path) == 0
     assert "/opt/python" not in exported.read_text()
     assert exported.read_text().endswith('site-packages/numpy/_core/include"')
+
+
+def test_what_has_no_wheels_for_a_machine_is_left_out_and_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extras = ["openvino", "tensorrt-rtx", "serve"]
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert setup_env.installable(extras) == extras
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert setup_env.installable(extras) == ["openvino", "serve"]
+    assert "tensorrt-rtx: left out, it has no wheels for aarch64" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", setup_env.EXTRAS)
+def test_every_extra_that_can_be_asked_for_has_its_pins(name: str) -> None:
+    assert setup_env.read_requirements(name)
+
+
+def test_a_step_that_was_ever_done_is_remembered(tmp_path: Path) -> None:
+    (tmp_path / ".setup").mkdir()
+    environment = Environment(tmp_path, None)
+    assert not environment.was_done("gpu packages")
+    environment.step("gpu packages", "pins", lambda: None)
+    assert environment.was_done("gpu packages")
+    assert not environment.is_complete("gpu packages", "other pins")
