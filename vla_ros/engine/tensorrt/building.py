@@ -11,11 +11,13 @@ from typing import Any
 
 from vla_ros.core.errors import EngineError
 from vla_ros.engine.engine import BATCH, Graph, TensorSpec
-from vla_ros.engine.tensorrt.gpu import find_gpu
+from vla_ros.engine.tensorrt.cache import key_of
+from vla_ros.engine.tensorrt.files import replace_file
 from vla_ros.engine.tensorrt.library import Library, load_library
 from vla_ros.engine.tensorrt.metadata import EngineKey, EngineMetadata, check_header
 from vla_ros.engine.tensorrt.parsing import parse_graph, with_modules
 from vla_ros.engine.tensorrt.precision import read_typed
+from vla_ros.engine.tensorrt.target import find_device
 from vla_ros.policy.bundle import DESCRIPTION, file_sha256
 
 
@@ -68,9 +70,8 @@ def build_engine(
         raise EngineError(f"robots: expected 1 <= fewest <= most, got {fewest} and {most}")
     lib = load_library(library)
     device = find_device(lib, compute_capability)
-    key = EngineKey(
-        graph=graph.path.stem,
-        graph_sha256=graph.sha256,
+    key = key_of(
+        graph,
         library=lib.name,
         version=lib.version,
         device=device,
@@ -80,7 +81,7 @@ def build_engine(
     )
     progress(f"{graph.path.name}: {lib.title} {lib.version} builds it in {precision} for {device}")
     began = time.monotonic()
-    plan, inputs, outputs = _build(lib, graph, key, compute_capability, timing_cache, progress)
+    plan, inputs, outputs = _build(lib, graph, key, timing_cache, progress)
     metadata = EngineMetadata(
         key=key,
         bundle_sha256=_bundle_sha256(graph),
@@ -96,35 +97,10 @@ def build_engine(
     return BuiltEngine(path=path, metadata=metadata)
 
 
-def find_device(library: Library, compute_capability: str | None) -> str:
-    """Return what engines for that GPU are called.
-
-    Raises:
-        EngineError: if the library cannot build for that GPU, or there is none here; says which
-            it can build for.
-    """
-    if compute_capability is None:
-        gpu = find_gpu()
-        return gpu.capability if library.capabilities else f"{gpu.capability} {gpu.name}"
-    if not library.capabilities:
-        raise EngineError(
-            f"compute capability {compute_capability}: {library.title} builds engines only on the "
-            "GPU that runs them; build there, or use tensorrt_rtx for a desktop GPU"
-        )
-    if compute_capability not in library.capabilities:
-        raise EngineError(
-            f"compute capability: {library.title} {library.version} builds for "
-            f"{', '.join(library.capabilities)}, not for {compute_capability}; Jetson (SM87) and "
-            "data-centre GPUs (SM90, SM100) want tensorrt, on the device"
-        )
-    return compute_capability
-
-
 def _build(
     lib: Library,
     graph: Graph,
     key: EngineKey,
-    compute_capability: str | None,
     timing_cache: Path | None,
     progress: Callable[[str], None],
 ) -> tuple[bytes, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -138,9 +114,9 @@ def _build(
     config.progress_monitor = lib.monitor(lambda text: progress(f"{graph.path.name}: {text}"))
     config.clear_flag(lib.api.BuilderFlag.TF32)  # fp32 means fp32
     _set_shapes(builder, network, config, key, graph.path)
-    if compute_capability is not None:
+    if key.device in lib.capabilities:
         config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(lib.api.ComputeCapability, compute_capability), 0)
+        config.set_compute_capability(getattr(lib.api.ComputeCapability, key.device), 0)
     if timing_cache is not None and lib.times_when_building:
         kept = timing_cache.read_bytes() if timing_cache.is_file() else b""
         config.set_timing_cache(config.create_timing_cache(kept), ignore_mismatch=False)
@@ -151,7 +127,7 @@ def _build(
             + with_modules("; ".join(log.errors) or "it does not say why", model)
         )
     if timing_cache is not None and lib.times_when_building:
-        _replace(timing_cache, bytes(config.get_timing_cache().serialize()))
+        replace_file(timing_cache, bytes(config.get_timing_cache().serialize()))
     inputs = tuple(_spec(network.get_input(i), key) for i in range(network.num_inputs))
     outputs = tuple(_spec(network.get_output(i), key) for i in range(network.num_outputs))
     del parser  # it owns the weights that the network refers to: not earlier than here
@@ -182,6 +158,11 @@ def _set_shapes(builder: Any, network: Any, config: Any, key: EngineKey, path: P
 
 def _spec(tensor: Any, key: EngineKey) -> TensorSpec:
     shape = tuple(BATCH if size == -1 else int(size) for size in tensor.shape)
+    if tensor.dtype.name not in _TYPES:
+        raise EngineError(
+            f"{tensor.name}: is {tensor.dtype.name}; inputs and outputs must be one of "
+            f"{', '.join(_TYPES.values())}"
+        )
     return TensorSpec(name=tensor.name, dtype=_TYPES[tensor.dtype.name], shape=shape)
 
 
@@ -207,15 +188,8 @@ def _write(path: Path, plan: bytes, metadata: EngineMetadata) -> None:
     """Write both files so that no reader ever sees one of them half."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, plan)
+        replace_file(path, plan)
         check_header(path, metadata.key)
         metadata.write(path)
     except OSError as error:
         raise EngineError(f"{path}: cannot be written: {error}") from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)

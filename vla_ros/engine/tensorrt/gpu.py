@@ -46,15 +46,17 @@ def find_gpu() -> Gpu:
         EngineError: if there is none, or no driver; says which.
     """
     cuda = load_cuda()
+    _, version = cuda.cudaDriverGetVersion()  # 0 where there is no driver
     error, count = cuda.cudaGetDeviceCount()
     if error.value != 0 or not count:
-        reason = error_text(cuda, error) if error.value else "the driver lists no device"
+        reason = "no NVIDIA driver is installed"
+        if version:
+            reason = error_text(cuda, error) if error.value else "the driver lists no device"
         raise EngineError(
             f"no NVIDIA GPU can be used in this machine: {reason}; check what `nvidia-smi` says, "
             "or choose the backend onnxruntime or openvino"
         )
     device = call(cuda, cuda.cudaGetDeviceProperties(0), "cudaGetDeviceProperties")
-    version = call(cuda, cuda.cudaDriverGetVersion(), "cudaDriverGetVersion")
     return Gpu(
         name=device.name.decode().strip("\0 "),
         capability=f"SM{device.major}{device.minor}",

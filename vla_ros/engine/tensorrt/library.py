@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from vla_ros.core.errors import EngineError
+from vla_ros.engine.tensorrt.gpu import CudaFailed
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +20,8 @@ TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT RTX"}
 SOURCES = {
     "tensorrt": (
         "`pip install tensorrt-cu12 --extra-index-url https://pypi.nvidia.com` (data-centre "
-        "GPUs); on a Jetson it is a part of JetPack: make the environment with --system-site-packages"
+        "GPUs); on a Jetson it is a part of JetPack: make the environment with "
+        "--system-site-packages"
     ),
     "tensorrt_rtx": "`pip install tensorrt-rtx-cu12` (desktop GPUs: GeForce RTX and RTX PRO)",
 }
@@ -80,6 +82,47 @@ class Library:
         The library keeps the first logger that it is given and ignores every other one.
         """
         return _log_of(self.name)
+
+    @property
+    def captures_itself(self) -> bool:
+        """Whether the library makes CUDA graphs of its own; else its caller captures the stream.
+
+        What TensorRT RTX compiles at the first inferences cannot be captured from outside.
+        """
+        return hasattr(self.api, "CudaGraphStrategy")
+
+    def open_context(self, engine: Any, kernels: bytes) -> tuple[Any, Any]:
+        """Return what runs an engine, and its settings; those are None with TensorRT.
+
+        Args:
+            engine: The loaded engine.
+            kernels: What was compiled for it before; empty for nothing.
+
+        Raises:
+            CudaFailed: if there is not enough memory on the GPU.
+        """
+        config = None
+        if self.compiles_when_loaded:
+            config = engine.create_runtime_config()
+            cache = config.create_runtime_cache()
+            if kernels and not cache.deserialize(kernels):
+                _log.info("compiled kernels of another GPU or version are not used")
+            config.set_runtime_cache(cache)
+            if self.captures_itself:
+                config.cuda_graph_strategy = self.api.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+            context = engine.create_execution_context(config)
+        else:
+            context = engine.create_execution_context()
+        if context is None:
+            raise CudaFailed("; ".join(self.log().errors) or "no execution context")
+        return context, config
+
+    def kernels_of(self, config: Any) -> bytes:
+        """Return what was compiled with these settings; empty with TensorRT."""
+        if config is None:
+            return b""
+        serialized = config.get_runtime_cache().serialize()
+        return b"" if serialized is None else bytes(serialized)
 
     def _make_log(self) -> Any:
         severities = self.api.ILogger.Severity

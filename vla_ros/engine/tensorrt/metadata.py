@@ -10,9 +10,11 @@ from typing import Any
 
 from vla_ros.core.errors import EngineError
 from vla_ros.engine.engine import TensorSpec
+from vla_ros.engine.tensorrt.files import replace_file
 from vla_ros.engine.tensorrt.plan import read_header
 from vla_ros.policy.bundle import file_sha256
 
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 FORMAT = 1
 SUFFIX = ".json"
 
@@ -92,9 +94,8 @@ class EngineMetadata:
     def write(self, engine: Path) -> None:
         """Write the file beside `engine`; the profile is in it for people who read it."""
         data = asdict(self) | {"format": FORMAT, "profile": self.profile}
-        partial = engine.with_name(engine.name + SUFFIX + ".partial")
-        partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-        partial.replace(engine.with_name(engine.name + SUFFIX))
+        text = json.dumps(data, indent=1) + "\n"
+        replace_file(engine.with_name(engine.name + SUFFIX), text.encode())
 
 
 def read_metadata(engine: Path) -> EngineMetadata:

@@ -17,8 +17,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from vla_ros.core.errors import EngineError
+from vla_ros.engine.tensorrt.metadata import PRECISIONS
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 #: What multiplies matrices.
 _DENSE = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 #: ONNX's and numpy's type, and the largest value that does not become infinite.
@@ -26,6 +26,7 @@ _HALF = {
     "fp16": (TensorProto.FLOAT16, np.dtype(np.float16), 65504.0),
     "bf16": (TensorProto.BFLOAT16, np.dtype(ml_dtypes.bfloat16), 3.38e38),
 }
+_WAY_OUT = "`vla_ros export BUNDLE --target tensorrt-rtx --precision int8` makes such a graph"
 _FP8 = (TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2)
 
 
@@ -146,7 +147,15 @@ def _require_symmetric(path: Path, model: onnx.ModelProto) -> None:
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.input) < 3:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        bias = weights.get(node.input[0])
+        if bias is not None and bias.data_type == TensorProto.INT32:
+            raise EngineError(
+                f"{path}: {node.op_type} '{node.name}' gives a bias of 32-bit integers; TensorRT "
+                f"wants biases in fp32 ({_WAY_OUT})"
+            )
+        if len(node.input) < 3:
             continue
         zero = weights.get(node.input[2])
         if zero is None:
@@ -154,6 +163,5 @@ def _require_symmetric(path: Path, model: onnx.ModelProto) -> None:
         if zero.data_type == TensorProto.UINT8 or numpy_helper.to_array(zero).any():
             raise EngineError(
                 f"{path}: {node.op_type} '{node.name}' has a zero point; TensorRT's int8 is "
-                "symmetric and signed, so export the graph for it: "
-                "`vla_ros export BUNDLE --target tensorrt-rtx --precision int8`"
+                f"symmetric and signed ({_WAY_OUT})"
             )

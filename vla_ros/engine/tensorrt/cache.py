@@ -1,0 +1,123 @@
+"""Where built engines are kept, outside the bundle: a folder that may be deleted at any time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from vla_ros.core.errors import EngineError
+from vla_ros.engine.engine import Graph
+from vla_ros.engine.tensorrt.files import replace_file
+from vla_ros.engine.tensorrt.metadata import EngineKey, EngineMetadata, check_engine
+
+#: Builds the engine of a key into the folder that is given, and returns its file.
+Build = Callable[[Path], Path]
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def user_cache() -> Path:
+    """Return the folder of this user's engines, after the XDG base directory specification."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(base) if base.startswith("/") else Path.home() / ".cache"
+    return root / "vla_ros" / "engines"
+
+
+class EngineCache:
+    """Engine files by what they depend on. Several processes may use one folder at once.
+
+    A file is loaded only if it is exactly what is wanted: same graph, library version, GPU,
+    precision and number of robots, and not a byte changed since it was built.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """Use a folder; None for the user's."""
+        self.folder = folder or user_cache()
+
+    def obtain(
+        self,
+        key: EngineKey,
+        build: Build | None,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> tuple[Path, EngineMetadata]:
+        """Return a checked engine file, built if it has to be.
+
+        Args:
+            key: Which one.
+            build: Builds it; None where that is not wanted.
+            progress: Is told why one is built.
+
+        Raises:
+            EngineError: if there is none that may be loaded and none may be built, or building
+                fails; says why.
+        """
+        path = self.folder / key.file_name
+        try:
+            return path, check_engine(path, key)
+        except EngineError as error:
+            if build is None:
+                raise EngineError(
+                    f"{error}; nothing is built, as was asked for: leave out `prebuilt`, or build "
+                    f"the engine by `vla_ros export BUNDLE --target "
+                    f"{key.library.replace('_', '-')} --output {self.folder}`"
+                ) from error
+            progress(f"{error}; building it")
+        built = build(self.folder)
+        return built, check_engine(built, key)
+
+    def read_kernels(self, engine: Path) -> bytes:
+        """Return the kernels that were compiled for an engine; empty if there are none.
+
+        A file that was truncated or changed counts as none: they are compiled anew.
+        """
+        try:
+            data = _kernels_of(engine).read_bytes()
+        except OSError:
+            return b""
+        digest, kernels = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+        return kernels if hashlib.sha256(kernels).digest() == digest else b""
+
+    def write_kernels(self, engine: Path, kernels: bytes) -> None:
+        """Keep the kernels that were compiled for an engine.
+
+        Raises:
+            OSError: if they cannot be written; the engine runs without.
+        """
+        replace_file(_kernels_of(engine), hashlib.sha256(kernels).digest() + kernels)
+
+
+def key_of(
+    graph: Graph,
+    *,
+    library: str,
+    version: str,
+    device: str,
+    precision: str,
+    fewest: int = 1,
+    most: int = 1,
+) -> EngineKey:
+    """Return what the engine of a graph depends on.
+
+    Raises:
+        EngineError: if the graph cannot be read.
+    """
+    try:
+        sha256 = graph.sha256
+    except OSError as error:
+        raise EngineError(f"{graph.path}: cannot be read: {error}") from error
+    return EngineKey(
+        graph=graph.path.stem,
+        graph_sha256=sha256,
+        library=library,
+        version=version,
+        device=device,
+        precision=precision,
+        fewest=fewest,
+        most=most,
+    )
+
+
+def _kernels_of(engine: Path) -> Path:
+    return engine.with_name(engine.name + ".kernels")
