@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vla_ros.core.errors import InferenceFailed
+from vla_ros.core.errors import EngineError, InferenceFailed
 from vla_ros.engine.engine import Arrays, EngineDescription, EngineOptions, Graph
 from vla_ros.engine.tensorrt.arguments import Request
 from vla_ros.engine.tensorrt.building import build_engine
@@ -66,6 +66,13 @@ class TensorRTEngine:
         self._most = most
         self._rows = 0
         self._held = ExitStack()
+        self._memory: dict[str, TensorMemory] = {}
+        self._launcher: Launcher
+        #: Of the library: what was loaded, and what runs it; None once it is closed.
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._context: Any = None
+        self._runtime_config: Any = None
         try:
             self._open()
         except (CudaFailed, OSError) as error:
@@ -137,17 +144,15 @@ class TensorRTEngine:
         api, log, cuda = self._library.api, self._library.log(), load_cuda()
         log.errors.clear()
         self._kernels = self._cache.read_kernels(self._path)
-        self._runtime: Any = api.Runtime(log)
-        self._engine: Any = self._runtime.deserialize_cuda_engine(self._path.read_bytes())
+        self._runtime = api.Runtime(log)
+        self._engine = self._runtime.deserialize_cuda_engine(self._path.read_bytes())
         if self._engine is None:
             raise CudaFailed("; ".join(log.errors) or "it does not say why")
-        self._context: Any
         self._context, self._runtime_config = self._library.open_context(
             self._engine, self._kernels
         )
         self._launcher = Launcher(cuda, capture=not self._library.captures_itself)
         self._held.callback(self._launcher.close)
-        self._memory: dict[str, TensorMemory] = {}
         for spec in (*self._metadata.inputs, *self._metadata.outputs):
             shape = tuple(n if isinstance(n, int) else self._most for n in spec.shape)
             memory = self._memory[spec.name] = TensorMemory(cuda, shape, spec.dtype)
