@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vla_ros.core.errors import EngineError
-from vla_ros.engine.engine import Graph
+from vla_ros.engine.cache_folder import cache_folder
+from vla_ros.engine.engine import EngineOptions, Graph
 from vla_ros.engine.tensorrt.building import BuiltEngine, build_engine
 from vla_ros.policy.bundle import LANGUAGE, Bundle
 
+LIBRARY = "tensorrt_rtx"
 #: GPUs of robots' desktop computers: GeForce RTX 30, 40 and 50, and the RTX PRO of their times.
 CAPABILITIES = ("SM86", "SM89", "SM120")
 
@@ -25,14 +27,14 @@ def build_ahead(
 ) -> list[BuiltEngine]:
     """Build every graph of a bundle for every compute capability, with TensorRT RTX.
 
-    `output` can be used as the folder of the engine cache then. The language encoder is left out:
-    it runs once for an instruction, on the CPU.
+    `output` is laid out as the folder of the engine cache. The language encoder is left out: it
+    runs once for an instruction, on the CPU.
 
     Args:
         bundle: The bundle's directory.
         capabilities: Such as SM86, SM89, SM120.
         precision: fp32, fp16, bf16, int8 or fp8.
-        output: Folder for the engines.
+        output: Folder; the engines are in `tensorrt_rtx` there.
         most: Robots that one inference may serve.
         progress: Is told what is being done.
 
@@ -44,13 +46,14 @@ def build_ahead(
     names = sorted(name for name in opened.files if name.endswith(".onnx") and name != LANGUAGE)
     if not names:
         raise EngineError(f"{bundle}: has no graph; `vla_ros export` makes a bundle that runs")
+    folder = cache_folder(EngineOptions(cache=output), LIBRARY)
     return [
         build_engine(
             Graph(path=opened.file(name), bundle=opened.directory),
-            library="tensorrt_rtx",
+            library=LIBRARY,
             precision=precision,
             compute_capability=capability,
-            output=output,
+            output=folder,
             most=most,
             progress=progress,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,13 +17,6 @@ Build = Callable[[Path], Path]
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
-def user_cache() -> Path:
-    """Return the folder of this user's engines, after the XDG base directory specification."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if base.startswith("/") else Path.home() / ".cache"
-    return root / "vla_ros" / "engines"
-
-
 class EngineCache:
     """Engine files by what they depend on. Several processes may use one folder at once.
 
@@ -32,9 +24,9 @@ class EngineCache:
     precision and number of robots, and not a byte changed since it was built.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """Use a folder; None for the user's."""
-        self.folder = folder or user_cache()
+    def __init__(self, folder: Path) -> None:
+        """Use a folder."""
+        self.folder = folder
 
     def obtain(
         self,
@@ -61,7 +53,7 @@ class EngineCache:
                 raise EngineError(
                     f"{error}; nothing is built, as was asked for: leave out `prebuilt`, or build "
                     f"the engine by `vla_ros export BUNDLE --target "
-                    f"{key.library.replace('_', '-')} --output {self.folder}`"
+                    f"{key.library.replace('_', '-')} --output {self.folder.parent}`"
                 ) from error
             progress(f"{error}; building it")
         built = build(self.folder)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vla_ros.core.errors import EngineError, InferenceFailed
+from vla_ros.engine.cache_folder import cache_folder
 from vla_ros.engine.engine import Arrays, EngineDescription, EngineOptions, Graph
 from vla_ros.engine.tensorrt.arguments import Request
 from vla_ros.engine.tensorrt.building import build_engine
@@ -48,7 +49,7 @@ class TensorRTEngine:
         self._backend = f"{library}:{options.argument}" if options.argument else library
         self._library = load_library(library)
         self._gpu = find_gpu()
-        self._cache = EngineCache(options.cache)
+        self._cache = EngineCache(cache_folder(options, library))
         fewest, most = (1, LARGEST_BATCH) if options.batch is None else (options.batch,) * 2
         key = key_of(
             graph,
