@@ -11,12 +11,23 @@ from typing import cast
 from vla_ros.core.errors import EngineError, InferenceFailed
 from vla_ros.engine.engine import Engine, EngineOptions, Graph, Load
 from vla_ros.engine.fallback import FallbackEngine
+from vla_ros.engine.pinning import parse_cpus, pinned
 
 #: Entry-point group under which other packages offer backends.
 GROUP = "vla_ros.engines"
 OWN = {
     name: f"vla_ros.engine.backends.{name}_engine:load"
     for name in ("onnxruntime", "openvino", "remote", "tensorrt", "tensorrt_rtx", "torch")
+}
+
+#: What each of ours is installed from.
+REQUIREMENTS = {
+    "onnxruntime": "requirements/run.txt, or requirements/gpu.txt for an NVIDIA GPU",
+    "openvino": "requirements/openvino.txt",
+    "remote": "requirements/run.txt",
+    "tensorrt": "requirements/gpu.txt, which says where TensorRT is from",
+    "tensorrt_rtx": "requirements/tensorrt-rtx.txt",
+    "torch": "requirements/train.txt and requirements/torch.txt",
 }
 
 _log = logging.getLogger(__name__)
@@ -30,17 +41,25 @@ class EngineChoice:
         backends: `name` or `name:argument`, the wanted one first. Those behind it take over where
             it cannot be loaded, and for every inference in which it fails; usually there are none.
         threads: CPU threads that one inference may use.
+        cpus: CPUs that inference is kept on, numbered from 0; none: any.
     """
 
     backends: tuple[str, ...] = ("onnxruntime",)
     threads: int = 1
+    cpus: tuple[int, ...] = ()
 
     @staticmethod
-    def parse(backend: str, fallback: str = "", threads: int = 1) -> EngineChoice:
-        """Read what a parameter or an option says; `fallback` lists names with commas between."""
+    def parse(backend: str, fallback: str = "", threads: int = 1, cpus: str = "") -> EngineChoice:
+        """Read what parameters or options say; `fallback` and `cpus` have commas between.
+
+        Raises:
+            EngineError: if a CPU is not there.
+        """
         names = [backend, *fallback.split(",")]
         return EngineChoice(
-            backends=tuple(name.strip() for name in names if name.strip()), threads=threads
+            backends=tuple(name.strip() for name in names if name.strip()),
+            threads=threads,
+            cpus=parse_cpus(cpus),
         )
 
 
@@ -68,7 +87,9 @@ def open_engine(
                 _log.warning("backend %s is left out: %s", name, error)
     if not opened:
         raise EngineError("; ".join(refusals))
-    return opened[0] if len(opened) == 1 else FallbackEngine(opened)
+    if len(choice.backends) == 1:
+        return opened[0]
+    return FallbackEngine(opened, left_out=refusals)
 
 
 def load_backend(name: str) -> Load:
@@ -84,8 +105,9 @@ def load_backend(name: str) -> Load:
     try:
         return cast(Load, getattr(importlib.import_module(module), attribute))
     except ImportError as error:
+        needed = REQUIREMENTS.get(name, "what its package needs")
         raise EngineError(
-            f"{name}: cannot be imported: {error}; docs/reference/engines.md says what to install"
+            f"{name}: cannot be imported: {error}; install {needed} (docs/reference/engines.md)"
         ) from error
 
 
@@ -97,10 +119,12 @@ def backends() -> dict[str, str]:
 def _open(graph: Graph, name: str, choice: EngineChoice, options: EngineOptions) -> Engine:
     backend, _, argument = name.partition(":")
     load = load_backend(backend)
-    engine = load(graph, replace(options, argument=argument, threads=choice.threads))
-    try:
-        engine.warm_up()
-    except InferenceFailed as error:
-        engine.close()
-        raise EngineError(f"{name}: it loads, and cannot infer: {error.reason}") from error
+    settings = replace(options, argument=argument, threads=choice.threads, cpus=choice.cpus)
+    with pinned(choice.cpus):
+        engine = load(graph, settings)
+        try:
+            engine.warm_up()
+        except InferenceFailed as error:
+            engine.close()
+            raise EngineError(f"{name}: it loads, and cannot infer: {error.reason}") from error
     return engine

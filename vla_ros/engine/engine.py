@@ -44,6 +44,7 @@ class EngineOptions:
     Attributes:
         argument: What follows the colon in `backend:argument`; means what the backend says.
         threads: CPU threads that one inference may use.
+        cpus: CPUs that it is kept on, numbered from 0; none: any.
         batch: Robots that every inference serves; None leaves it open.
         cache: Folder in which built engines are kept; None for the user's cache.
         progress: Called with what is being done, where that takes long.
@@ -51,6 +52,7 @@ class EngineOptions:
 
     argument: str = ""
     threads: int = 1
+    cpus: tuple[int, ...] = ()
     batch: int | None = 1
     cache: Path | None = None
     progress: Callable[[str], None] = field(default=lambda text: None)

@@ -21,9 +21,10 @@ class FallbackEngine:
     answers is logged once, with the reason.
     """
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
-        """Take the engines, the wanted one first."""
+    def __init__(self, engines: Sequence[Engine], left_out: Sequence[str] = ()) -> None:
+        """Take the engines, the wanted one first, and why others could not be loaded."""
         self._engines = tuple(engines)
+        self._left_out = "; ".join(left_out)
         self._names = tuple(engine.describe().backend for engine in engines)
         self._answering = 0
         self._reason = ""
@@ -36,6 +37,8 @@ class FallbackEngine:
         notes = dict(description.notes) | {
             f"answered_{name}": str(self.answered[name]) for name in self._names
         }
+        if self._left_out:
+            notes["left_out"] = self._left_out
         if self._reason:
             notes["fallback"] = self._reason
         return replace(description, notes=notes)

@@ -30,6 +30,7 @@ def open_policy(
     backend: str = "onnxruntime",
     fallback: str = "",
     threads: int = 1,
+    cpus: str = "",
     allow_differences: bool = False,
 ) -> tuple[Policy, list[ContractDifference]]:
     """Return a policy for a robot, and how the robot differs from the one that it was made for.
@@ -41,12 +42,13 @@ def open_policy(
             made of graphs, by the name that its package offers it under.
         fallback: Engines that take over where the backend fails, with commas between.
         threads: CPU threads that one inference may use.
+        cpus: CPUs that it is kept on, numbered from 0, with commas between; "": any.
         allow_differences: Whether a bundle of another robot is fitted to this one.
 
     Raises:
         UserError: if there is no such backend, or it cannot run this; says why.
     """
-    choice = EngineChoice.parse(backend, fallback, threads)
+    choice = EngineChoice.parse(backend, fallback, threads, cpus)
     name, _, _ = backend.partition(":")
     if name != "bundle" and name in _policies():
         return _load(name)(source, contract, choice), []

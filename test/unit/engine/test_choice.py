@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from vla_ros.engine.engine import Arrays, Engine, EngineDescription, EngineOptio
 from vla_ros.engine.fallback import FallbackEngine
 from vla_ros.engine.tensors import example_inputs
 
+OPENVINO = "vla_ros.engine.backends.openvino_engine"
 POLICY = resource_path("models/tabletop-small") / "policy.onnx"
 
 
@@ -54,6 +56,22 @@ def test_a_fallback_that_was_asked_for_is_taken_and_logged(
         engine = open_engine(graph, choose("onnxruntime:cuda", "onnxruntime"))
     assert engine.describe().backend == "onnxruntime"
     assert "onnxruntime:cuda is left out" in caplog.text
+    left_out = engine.describe().notes["left_out"]  # the diagnostics go on to say so
+    assert left_out.startswith("onnxruntime:cuda: the installed ONNX Runtime")
+
+
+def test_cpus_that_are_not_there_are_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(EngineError, match="cpus: expected some of"):
+        EngineChoice.parse("onnxruntime", cpus="9999")
+
+
+def test_a_backend_whose_library_is_missing_says_what_to_install(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, OPENVINO, raising=False)
+    with pytest.raises(EngineError, match=r"openvino: cannot be imported.*openvino\.txt"):
+        open_engine(graph, choose("openvino"))
 
 
 def test_where_nothing_can_run_the_reasons_of_all_are_given(graph: Graph) -> None:

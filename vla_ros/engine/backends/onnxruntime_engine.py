@@ -1,8 +1,9 @@
 """ONNX Runtime: on the CPU, or with its CUDA or TensorRT execution provider.
 
-`onnxruntime` runs on the CPU, `onnxruntime:cuda` and `onnxruntime:tensorrt` on an NVIDIA GPU. A
-provider that was asked for and does not come is an error: ONNX Runtime itself would take the CPU
-and say so in a log at best.
+`onnxruntime` runs on the CPU, `onnxruntime:cuda`, `onnxruntime:cuda-graphs`,
+`onnxruntime:tensorrt` and `onnxruntime:tensorrt-fp16` on an NVIDIA GPU. A provider that was asked
+for and does not come is an error: ONNX Runtime itself would take the CPU and say so in a log at
+best.
 """
 
 from __future__ import annotations
@@ -10,10 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import onnxruntime
 
 from vla_ros.core.errors import EngineError, InferenceFailed
+from vla_ros.engine.backends.onnxruntime_binding import (
+    Binding,
+    DeviceBinding,
+    HostBinding,
+    fixed_shape,
+)
+from vla_ros.engine.backends.onnxruntime_session import CPU, find_provider, open_session
+from vla_ros.engine.conflicts import require_one_onnxruntime
 from vla_ros.engine.engine import (
     BATCH,
     Arrays,
@@ -24,14 +32,6 @@ from vla_ros.engine.engine import (
 )
 from vla_ros.engine.tensors import checked_inputs, example_inputs, require_outputs
 
-#: Execution provider by the argument that asks for it.
-PROVIDERS = {
-    "": "CPUExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
-_CPU = "CPUExecutionProvider"
 _TYPES = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -53,33 +53,32 @@ class OnnxRuntimeEngine:
         Raises:
             EngineError: if the provider is not there, or cannot run the graph.
         """
+        require_one_onnxruntime()
         self._graph = graph
-        self._provider = _provider(options.argument)
-        self._session = _open_session(graph, options, self._provider)
+        self._provider = find_provider(options.argument)
+        self._session = open_session(graph, options, self._provider)
         self._argument = options.argument
         self._batch = options.batch or 1
         self._inputs = tuple(_spec(item, options.batch) for item in self._session.get_inputs())
         self._outputs = tuple(_spec(item, options.batch) for item in self._session.get_outputs())
-        #: Of the outputs whose shape is known; what has an open one is made by ONNX Runtime.
-        self._memory: dict[str, np.ndarray[Any, Any]] = {
-            spec.name: np.zeros(spec.shape, spec.dtype)
-            for spec in self._outputs
-            if all(isinstance(size, int) for size in spec.shape)
-        }
-        self._binding = self._session.io_binding()
+        self._binding = self._bind()
+        self._precision = self._said_precision()
+        self._notes = {"provider": self._provider, "threads": str(options.threads)}
+        if options.cpus:
+            self._notes["cpus"] = ",".join(str(cpu) for cpu in options.cpus)
 
     def describe(self) -> EngineDescription:
         """Return what runs here."""
         return EngineDescription(
             backend=f"onnxruntime:{self._argument}" if self._argument else "onnxruntime",
             version=onnxruntime.__version__,
-            device="CPU" if self._provider == _CPU else "GPU",
-            precision=self._session.get_modelmeta().custom_metadata_map.get("precision", "fp32"),
+            device="CPU" if self._provider == CPU else "GPU",
+            precision=self._precision,
             graph=self._graph.path.name,
             sha256=self._graph.sha256,
             inputs=self._inputs,
             outputs=self._outputs,
-            notes={"provider": self._session.get_providers()[0]},
+            notes=self._notes,
         )
 
     def warm_up(self) -> None:
@@ -96,28 +95,32 @@ class OnnxRuntimeEngine:
         """
         feed = checked_inputs(self._inputs, inputs)
         wanted = require_outputs(self._outputs, outputs)
-        binding = self._binding
-        binding.clear_binding_inputs()
-        binding.clear_binding_outputs()
-        for name, value in feed.items():
-            binding.bind_cpu_input(name, value)
-        for name in wanted:
-            memory = self._memory.get(name)
-            if memory is None:
-                binding.bind_output(name, "cpu")
-            else:
-                binding.bind_output(name, "cpu", 0, memory.dtype, memory.shape, memory.ctypes.data)
         try:
-            self._session.run_with_iobinding(binding)
+            return self._binding.run(feed, wanted)
         except Exception as error:  # onnxruntime's errors share no base class but this
             raise InferenceFailed(f"{self._graph.path.name}: ONNX Runtime: {error}") from error
-        if all(name in self._memory for name in wanted):
-            return {name: self._memory[name] for name in wanted}
-        return dict(zip(wanted, binding.copy_outputs_to_cpu(), strict=True))
 
     def close(self) -> None:
         """Free the session."""
         del self._binding, self._session
+
+    def _bind(self) -> Binding:
+        """Return where inputs and outputs are kept: on the GPU, if their sizes are known."""
+        fixed = all(fixed_shape(spec) is not None for spec in (*self._inputs, *self._outputs))
+        if self._provider != CPU and fixed:
+            return DeviceBinding(self._session, self._inputs, self._outputs, "cuda")
+        if self._argument == "cuda-graphs":
+            raise EngineError(
+                f"{self._graph.path}: onnxruntime:cuda-graphs wants every size to be known, and "
+                "this graph leaves some open; take onnxruntime:cuda"
+            )
+        return HostBinding(self._session, self._outputs)
+
+    def _said_precision(self) -> str:
+        if self._argument == "tensorrt-fp16":
+            return "fp16"
+        said: str = self._session.get_modelmeta().custom_metadata_map.get("precision", "fp32")
+        return said
 
 
 def load(graph: Graph, options: EngineOptions) -> OnnxRuntimeEngine:
@@ -127,46 +130,6 @@ def load(graph: Graph, options: EngineOptions) -> OnnxRuntimeEngine:
         EngineError: if the provider is not there, or cannot run the graph.
     """
     return OnnxRuntimeEngine(graph, options)
-
-
-def _provider(argument: str) -> str:
-    if argument not in PROVIDERS:
-        raise EngineError(
-            f"onnxruntime:{argument}: no such provider; choose one of "
-            + ", ".join(f"onnxruntime:{name}" for name in PROVIDERS if name)
-        )
-    provider = PROVIDERS[argument]
-    offered = onnxruntime.get_available_providers()
-    if provider not in offered:
-        raise EngineError(
-            f"onnxruntime:{argument}: the installed ONNX Runtime {onnxruntime.__version__} has no "
-            f"{provider}, only {', '.join(offered)}; replace onnxruntime by onnxruntime-gpu: "
-            "requirements/gpu.txt"
-        )
-    return provider
-
-
-def _open_session(
-    graph: Graph, options: EngineOptions, provider: str
-) -> onnxruntime.InferenceSession:
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = options.threads
-    settings.inter_op_num_threads = 1
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    settings.log_severity_level = 3
-    if options.batch is not None:
-        settings.add_free_dimension_override_by_name(BATCH, options.batch)
-    wanted = [provider] if provider == _CPU else [provider, _CPU]  # what it lacks, the CPU has
-    try:
-        session = onnxruntime.InferenceSession(str(graph.path), settings, wanted)
-    except Exception as error:  # onnxruntime's errors share no base class but this
-        raise EngineError(f"{graph.path}: ONNX Runtime cannot load it: {error}") from error
-    if session.get_providers()[0] != provider:
-        raise EngineError(
-            f"{graph.path}: ONNX Runtime took {session.get_providers()[0]} instead of {provider}; "
-            "its log says which library it could not load (CUDA or TensorRT of another version?)"
-        )
-    return session
 
 
 def _spec(item: Any, batch: int | None) -> TensorSpec:
