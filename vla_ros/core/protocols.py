@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from vla_ros.core.demonstration import Demonstration
+from vla_ros.core.engine_report import EngineReport
 from vla_ros.core.types import ActionChunk, Observation, UInt8Array
 
 
@@ -53,6 +54,24 @@ class Attentive(Protocol):
             observation: Of the last inference.
             camera: Name of the camera; None comes back for one that the policy does not read.
         """
+        ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """What a policy may offer beside `Policy`: to say what runs it."""
+
+    def report_engines(self) -> tuple[EngineReport, ...]:
+        """Return what runs each of its graphs now; called at any time, from any thread."""
+        ...
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """What a policy may offer beside `Policy`: to free what it holds, memory of a GPU above all."""
+
+    def close(self) -> None:
+        """Free what is held; called once, when nothing is inferred any more."""
         ...
 
 

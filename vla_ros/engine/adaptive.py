@@ -17,8 +17,16 @@ import cv2
 import numpy as np
 
 from vla_ros.core.demonstration import Demonstration
+from vla_ros.core.engine_report import EngineReport
 from vla_ros.core.errors import UserError
-from vla_ros.core.protocols import Attentive, Noticing, Policy, Promptable
+from vla_ros.core.protocols import (
+    Attentive,
+    Closable,
+    Noticing,
+    Policy,
+    Promptable,
+    Reporting,
+)
 from vla_ros.core.types import ActionChunk, Observation, UInt8Array
 from vla_ros.engine.chunk_times import expected_state, later
 
@@ -148,6 +156,15 @@ class AdaptivePolicy:
         if not isinstance(self._inner, Attentive):
             return None
         return self._inner.draw_attention(observation, camera)
+
+    def report_engines(self) -> tuple[EngineReport, ...]:
+        """Return what runs the policy; nothing of a policy that does not say."""
+        return self._inner.report_engines() if isinstance(self._inner, Reporting) else ()
+
+    def close(self) -> None:
+        """Free what the policy holds."""
+        if isinstance(self._inner, Closable):
+            self._inner.close()
 
     def infer(self, observation: Observation) -> ActionChunk:
         """Return the chunk for one observation: a new one, or what is left of the last.

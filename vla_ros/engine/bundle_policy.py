@@ -13,6 +13,7 @@ from vla_ros.contract.difference import require_compatible
 from vla_ros.contract.features import FeatureKind
 from vla_ros.contract.specs import RobotContract
 from vla_ros.core.demonstration import Demonstration
+from vla_ros.core.engine_report import EngineReport
 from vla_ros.core.errors import BundleError, ObservationError, UserError
 from vla_ros.core.types import ActionChunk, FloatArray, Observation, UInt8Array
 from vla_ros.engine.attention_overlay import draw_attention, marks_of
@@ -23,6 +24,7 @@ from vla_ros.engine.engine import Engine, EngineDescription, Graph
 from vla_ros.engine.grounding import Grounding, GroundingSession
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.engine.language_check import require_language
+from vla_ros.engine.reporting import report
 from vla_ros.policy.bundle import DESCRIPTION, GRAPH, GROUNDING, LANGUAGE, TOKENIZER, Bundle
 from vla_ros.policy.configuration import CAMERAS, PolicyConfig
 
@@ -101,6 +103,10 @@ class BundlePolicy:
     def engines(self) -> tuple[EngineDescription, ...]:
         """Return what runs the graph that acts, and the one that grounds."""
         return self._engine.describe(), self._grounder.describe()
+
+    def report_engines(self) -> tuple[EngineReport, ...]:
+        """Return the same in words."""
+        return tuple(report(description) for description in self.engines())
 
     def close(self) -> None:
         """Free what the engines hold."""

@@ -7,8 +7,16 @@ from dataclasses import replace
 
 from vla_ros.contract import ContractDifference, RobotContract, require_compatible
 from vla_ros.core.demonstration import Demonstration
+from vla_ros.core.engine_report import EngineReport
 from vla_ros.core.errors import UserError
-from vla_ros.core.protocols import Attentive, Noticing, Policy, Promptable
+from vla_ros.core.protocols import (
+    Attentive,
+    Closable,
+    Noticing,
+    Policy,
+    Promptable,
+    Reporting,
+)
 from vla_ros.core.types import ActionChunk, Observation, UInt8Array
 from vla_ros.engine.choice import EngineChoice
 from vla_ros.observation.images import fit_depth, fit_rgb
@@ -54,6 +62,15 @@ class FittedPolicy:
                 for each in demonstrations
             ]
         )
+
+    def report_engines(self) -> tuple[EngineReport, ...]:
+        """Return what runs the policy; nothing of a policy that does not say."""
+        return self._inner.report_engines() if isinstance(self._inner, Reporting) else ()
+
+    def close(self) -> None:
+        """Free what the policy holds."""
+        if isinstance(self._inner, Closable):
+            self._inner.close()
 
     def infer(self, observation: Observation) -> ActionChunk:
         """Return the chunk for one observation of the robot's own image sizes."""
