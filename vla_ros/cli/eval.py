@@ -17,6 +17,7 @@ from vla_ros.cli.reasoning import REASONING, evaluate_reasoning, is_reasoning
 from vla_ros.cli.robustness import describe_patch, evaluate_robustness
 from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
+from vla_ros.engine.scheduling import SCHEDULERS, ScheduleSettings
 from vla_ros.evaluation.bundle_facts import bundle_facts
 from vla_ros.evaluation.deprivation import LOSABLE
 from vla_ros.evaluation.disturbance import DISTURBANCES
@@ -92,6 +93,19 @@ def evaluate(
         bool,
         typer.Option("--adaptive", help="Infer only when something has happened; say the cost."),
     ] = False,
+    delay: Annotated[
+        float,
+        typer.Option(
+            help="Seconds from an observation to when its chunk is executed, one inference at a "
+            "time: how a slower model would do."
+        ),
+    ] = 0.0,
+    scheduling: Annotated[
+        str, typer.Option(help=f"How chunks become motion: {', '.join(SCHEDULERS)}.")
+    ] = "asynchronous",
+    deadline: Annotated[
+        float, typer.Option(help="Seconds after which a chunk is not executed; 0 for none.")
+    ] = 0.0,
     text_only: Annotated[
         bool,
         typer.Option(help="Also play reasoning suites shown another table, as a baseline."),
@@ -128,6 +142,8 @@ def evaluate(
 
     vla_ros eval --adaptive
 
+    vla_ros eval --delay 0.2 --scheduling real_time --policy models/tabletop-flow
+
     vla_ros eval --suite robustness --json out/robustness.json
 
     vla_ros eval --suite reasoning --json out/reasoning.json --check
@@ -149,6 +165,8 @@ def evaluate(
         disturb=tuple(disturb or ()),
         patch=patch,
         adaptive=adaptive,
+        delay_s=delay,
+        schedule=ScheduleSettings(scheduling=scheduling, deadline_s=deadline),
     )
     if robustness:
         if through_ros or video is not None:
@@ -204,6 +222,8 @@ def _impaired(plan: EvaluationPlan) -> str:
     options = {"without": plan.without, "disturb": plan.disturb}
     named = [f"--{option} {' '.join(names)}" for option, names in options.items() if names]
     named += ["--adaptive"] * plan.adaptive
+    if plan.takes_time:
+        named += [f"--delay {plan.delay_s:g} --scheduling {plan.schedule.scheduling}"]
     return " ".join(["vla_ros eval", *named]) if named else ""
 
 

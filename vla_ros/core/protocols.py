@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from vla_ros.core.demonstration import Demonstration
 from vla_ros.core.engine_report import EngineReport
-from vla_ros.core.types import ActionChunk, Observation, UInt8Array
+from vla_ros.core.types import ActionChunk, ChunkPrefix, Observation, UInt8Array
 
 
 @runtime_checkable
@@ -87,6 +87,27 @@ class Noticing(Protocol):
 
         Raises:
             ObservationError: if what is noted is malformed; names it.
+        """
+        ...
+
+
+@runtime_checkable
+class Continuing(Protocol):
+    """What a policy may offer beside `Policy`: to go on from what is executed meanwhile."""
+
+    @property
+    def prefix_parts(self) -> tuple[str, ...]:
+        """What of a prefix it heeds: `prefix_weight`, `prefix_known`; empty if nothing."""
+        ...
+
+    def go_on(self, observation: Observation, prefix: ChunkPrefix) -> ActionChunk:
+        """Return the chunk for one observation that begins like the prefix.
+
+        Called in place of `infer`, and only with what `prefix_parts` names.
+
+        Raises:
+            ObservationError: if a required feature is missing or malformed; names it.
+            ValueError: if the prefix has another shape than its chunks.
         """
         ...
 

@@ -51,6 +51,22 @@ class ActionChunk:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ChunkPrefix:
+    """How a chunk begins that has been decided already; row `k` has the time of a chunk's.
+
+    Attributes:
+        positions: Absolute joint targets in [rad], shape (horizon, n_joints); anything finite in
+            rows that are neither heeded nor known.
+        weight: How much the new chunk is pulled to each row, 0 to 1, shape (horizon,).
+        known: So many rows are given: the new chunk has them as they are.
+    """
+
+    positions: FloatArray
+    weight: FloatArray
+    known: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Observation:
     """What the robot sensed at one time. A missing optional modality is absent, never zero-filled.
 

@@ -15,7 +15,7 @@ from vla_ros.contract.specs import RobotContract
 from vla_ros.core.demonstration import Demonstration
 from vla_ros.core.engine_report import EngineReport
 from vla_ros.core.errors import BundleError, ObservationError, UserError
-from vla_ros.core.types import ActionChunk, FloatArray, Observation, UInt8Array
+from vla_ros.core.types import ActionChunk, ChunkPrefix, FloatArray, Observation, UInt8Array
 from vla_ros.engine.attention_overlay import draw_attention, marks_of
 from vla_ros.engine.camera_inputs import camera_inputs, checked
 from vla_ros.engine.choice import EngineChoice, open_engine
@@ -25,6 +25,7 @@ from vla_ros.engine.grounding import Grounding, GroundingSession
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.engine.language_check import require_language
 from vla_ros.engine.reporting import report
+from vla_ros.engine.prefix_inputs import prefix_inputs, prefix_parts
 from vla_ros.policy.bundle import DESCRIPTION, GRAPH, GROUNDING, LANGUAGE, TOKENIZER, Bundle
 from vla_ros.policy.configuration import CAMERAS, PolicyConfig
 
@@ -80,6 +81,8 @@ class BundlePolicy:
         self._choice, self._open_graph = choice or EngineChoice(), open_graph
         self._engine = self._open(GRAPH)
         self._grounder = GroundingSession(self._open(GROUNDING))
+        #: What of a prefix it heeds, see `Continuing`.
+        self.prefix_parts = prefix_parts(self._engine)
         self._instruction = ""
         self._anchor = np.zeros((1, 2, 4), np.float32)
         self._history: deque[tuple[int, Float32Array]] = deque(maxlen=8)
@@ -150,10 +153,25 @@ class BundlePolicy:
             ObservationError: if a required feature is missing or malformed; names it.
             RuntimeError: if `start` has not been called.
         """
+        return self._decide(observation, None)
+
+    def go_on(self, observation: Observation, prefix: ChunkPrefix) -> ActionChunk:
+        """Return the chunk for one observation that begins like the prefix.
+
+        Raises:
+            ObservationError: if a required feature is missing or malformed; names it.
+            RuntimeError: if `start` has not been called.
+            ValueError: if the prefix does not fit; see `prefix_parts`.
+        """
+        return self._decide(observation, prefix)
+
+    def _decide(self, observation: Observation, prefix: ChunkPrefix | None) -> ActionChunk:
         if not self._instruction:
             raise RuntimeError("BundlePolicy.start(instruction) has not been called yet")
         self._require(observation)
         inputs = self._inputs(observation)
+        shape = (self._config.horizon, self._config.n_joints)
+        inputs |= prefix_inputs(self.prefix_parts, prefix, shape)
         found = self._grounder.update(inputs)
         inputs |= {"slots": found.slots, "queries": found.queries}
         acted = self._engine.infer(inputs)

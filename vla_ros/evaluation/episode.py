@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from vla_ros.core.errors import InstructionRejected
 from vla_ros.core.protocols import Policy
-from vla_ros.core.types import ActionChunk, Observation
+from vla_ros.core.types import ActionChunk, FloatArray, Observation
+from vla_ros.engine.scheduling import Schedule
+from vla_ros.evaluation.delayed import DelayedPolicy
 from vla_ros.evaluation.plan import LIMIT_S
+from vla_ros.evaluation.smoothness import measure_jerk
 from vla_ros.planner.goal_monitor import GoalSettings
 from vla_ros.planner.refusal import LATER_STEP, RefusalSignal
 from vla_ros.planner.steps import StepSplitter
 from vla_ros.sim.environment import STEP_S, Environment, TimeStep
 from vla_ros.sim.scenes import Scene
+from vla_ros.sim.tabletop import CONTROL_STEP_S
 
 #: After success an episode goes on for this long at most in [s], to hear the policy say so.
 LINGER_S = 3.0
@@ -50,7 +54,10 @@ class EpisodeResult:
         chance: How often a guess among the objects would have named the right one.
         noun_chance: How often a guess among those that the noun allows would have.
         observations: That an adaptive policy was given; 0 for another one, which always infers.
-        inferences: That it made of them.
+        inferences: That it made of them, or that a policy made that takes its time.
+        misses: Chunks that came after their deadline.
+        jerk_rms: Of the commands, over all joints and periods of 10 ms [rad/s^3].
+        jerk_max: Largest of all [rad/s^3].
     """
 
     index: int
@@ -73,6 +80,9 @@ class EpisodeResult:
     noun_chance: float = 0.0
     observations: int = 0
     inferences: int = 0
+    misses: int = 0
+    jerk_rms: float = 0.0
+    jerk_max: float = 0.0
 
 
 class DoneSignal:
@@ -105,6 +115,7 @@ def run_episode(
     limit_s: float = LIMIT_S,
     linger_s: float = LINGER_S,
     on_step: OnStep | None = None,
+    delayed: DelayedPolicy | None = None,
 ) -> EpisodeResult:
     """Let a policy act in a scene until it says done, moves something else, or time is up.
 
@@ -117,27 +128,35 @@ def run_episode(
         limit_s: Longest duration of each step in simulated [s].
         linger_s: Longest time after success in [s] for the policy to say that it is done.
         on_step: Called at 20 Hz, to film an episode.
+        delayed: The policy that takes its time, and how; None to have each chunk at once.
     """
     text = scene.text if instruction is None else instruction
     step = environment.reset(scene)
-    told = _Told(policy, text)
+    deciding = delayed or DelayedPolicy(policy, Schedule())
+    told = _Told(deciding, text)
     try:
         told.next_step(environment.table.time_s)
     except InstructionRejected as error:
         return _result(index, scene, text, step, told, reason=f"the policy rejects it: {error}")
     table = environment.table
     violations = rejected = 0
+    progress = 0.0
+    commands: list[FloatArray] = []
     done_at_s: float | None = None
     while table.time_s - told.began_s < limit_s and not step.score.violated:
         if done_at_s is not None and table.time_s - done_at_s >= linger_s:
             break
         if told.refused or (told.done_with_step and not told.next_step(table.time_s)):
             break
-        chunk = policy.infer(step.observation)
-        told.hear(chunk, table.time_s)
+        for arrival in deciding.look(step.observation):
+            told.hear(arrival.decided, table.time_s + arrival.lag_s)
+            progress = arrival.decided.progress
+            if arrival.executed is not None:
+                environment.send(arrival.executed, arrival.lag_s)
         if on_step is not None:
-            on_step(step.observation, chunk.progress)
-        step = environment.step(chunk)
+            on_step(step.observation, progress)
+        step = environment.step(None)
+        commands += step.commands
         violations += len(step.violations)
         rejected += bool(step.rejected)
         if step.score.success and done_at_s is None:
@@ -156,16 +175,19 @@ def run_episode(
         reason=_reason(step, told, ended_s),
         duration_s=table.time_s if done_at_s is None else done_at_s,
         said_done=told.done.given,
-        commands=environment.checked_commands,
+        checked=environment.checked_commands,
         violations=violations,
         rejected_chunks=rejected,
+        misses=deciding.misses,
+        commands=commands,
+        inferences=deciding.inferences if delayed is not None else 0,
     )
 
 
 class _Told:
     """What a policy was told of an instruction, and what it said to that."""
 
-    def __init__(self, policy: Policy, text: str) -> None:
+    def __init__(self, policy: DelayedPolicy, text: str) -> None:
         self._policy = policy
         self._steps = list(_splitter().split(text))
         self.began_s, self._later = 0.0, False
@@ -222,10 +244,14 @@ def _result(
     reason: str,
     duration_s: float = 0.0,
     said_done: bool = False,
-    commands: int = 0,
+    checked: int = 0,
     violations: int = 0,
     rejected_chunks: int = 0,
+    misses: int = 0,
+    inferences: int = 0,
+    commands: Sequence[FloatArray] = (),
 ) -> EpisodeResult:
+    jerk = measure_jerk(commands, CONTROL_STEP_S)
     return EpisodeResult(
         index=index,
         seed=scene.seed,
@@ -236,7 +262,7 @@ def _result(
         reason=reason,
         duration_s=duration_s,
         said_done=said_done,
-        commands=commands,
+        commands=checked,
         violations=violations,
         rejected_chunks=rejected_chunks,
         absent=scene.absent,
@@ -244,4 +270,8 @@ def _result(
         grounding=told.grounding,
         chance=scene.chance,
         noun_chance=scene.noun_chance,
+        inferences=inferences,
+        misses=misses,
+        jerk_rms=jerk.rms,
+        jerk_max=jerk.most,
     )

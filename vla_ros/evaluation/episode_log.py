@@ -32,6 +32,8 @@ class EpisodeLog:
         disturbed = [disturbance.fingerprint for disturbance in plan.disturbances()]
         what = [plan.suite, plan.ablate, *plan.instructions()]
         what += ["adaptive"] * plan.adaptive
+        if plan.takes_time:
+            what += [f"{plan.delay_s:g} s late", json.dumps(asdict(plan.schedule))]
         content = json.dumps([*asked, *disturbed, what])
         self._heading = json.dumps({"evaluation": hashlib.sha256(content.encode()).hexdigest()})
         self.results = {result.index: result for result in self._read()}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from vla_ros.core.errors import UserError
+from vla_ros.engine.scheduling import ScheduleSettings
 from vla_ros.evaluation.deprivation import LOSABLE
 from vla_ros.evaluation.disturbance import DISTURBANCES, Disturbance, find_disturbances
 from vla_ros.sim.instruction_files import load_phrasings
@@ -42,6 +44,9 @@ class EvaluationPlan:
         patch: A PNG in place of the shipped adversarial patch.
         adaptive: Whether the policy infers only when something has happened.
         limit_s: Longest duration of an episode in simulated [s].
+        delay_s: From an observation to when the gate has the chunk made of it [s], one inference
+            at a time; 0 to have it at once.
+        schedule: How the policy's chunks become motion.
     """
 
     suite: str = "core"
@@ -55,6 +60,8 @@ class EvaluationPlan:
     patch: Path | None = None
     adaptive: bool = False
     limit_s: float = LIMIT_S
+    delay_s: float = 0.0
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
 
     def __post_init__(self) -> None:
         """Check it.
@@ -76,6 +83,8 @@ class EvaluationPlan:
         fewest = 2 if self.ablate == "instruction" else 1
         if self.episodes < fewest:
             raise UserError(f"episodes is {self.episodes}; expected {fewest} or more")
+        if not 0.0 <= self.delay_s < math.inf:
+            raise UserError(f"delay is {self.delay_s}; expected 0 or a duration above 0 s")
         if not self.limit_s > 0:
             raise UserError(f"limit_s is {self.limit_s}; expected a duration above 0 s")
         if self.first_seed < TEST_SEED:
@@ -83,6 +92,11 @@ class EvaluationPlan:
                 f"seed {self.first_seed} belongs to training; seeds of evaluations begin at "
                 f"{TEST_SEED}"
             )
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether chunks come late, or are not executed as they come."""
+        return self.delay_s > 0.0 or self.schedule != ScheduleSettings()
 
     def disturbances(self) -> tuple[Disturbance, ...]:
         """Return what goes wrong with the senses, in the order in which it is applied."""

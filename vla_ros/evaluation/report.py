@@ -70,6 +70,7 @@ class Report:
             "bundle": self.bundle,
             "bundle_sha256": self.bundle_sha256,
             **self._saved(),
+            **self._delayed(),
             "failures": [
                 {
                     "seed": result.seed,
@@ -80,6 +81,21 @@ class Report:
                 for result in results
                 if not result.success
             ],
+        }
+
+    def _delayed(self) -> dict[str, Any]:
+        """Return how the chunks of a policy that takes its time became motion, and how smooth."""
+        plan = self.plan
+        if not plan.takes_time:
+            return {}
+        return {
+            "delay_s": plan.delay_s,
+            "scheduling": plan.schedule.scheduling,
+            "deadline_s": plan.schedule.deadline_s,
+            "inferences": sum(result.inferences for result in self.results),
+            "missed_deadlines": sum(result.misses for result in self.results),
+            "jerk_rms": math.sqrt(mean([result.jerk_rms**2 for result in self.results])),
+            "jerk_max": max((result.jerk_max for result in self.results), default=0.0),
         }
 
     def _saved(self) -> dict[str, Any]:

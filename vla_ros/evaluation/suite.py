@@ -10,7 +10,9 @@ from pathlib import Path
 
 from vla_ros.core.errors import UserError
 from vla_ros.core.protocols import Policy
+from vla_ros.engine.scheduling import Schedule
 from vla_ros.evaluation.blindfold import Blindfold
+from vla_ros.evaluation.delayed import DelayedPolicy
 from vla_ros.evaluation.deprivation import adaptive_of, open_policy
 from vla_ros.evaluation.disturbance import Disturbance, DisturbedEnvironment
 from vla_ros.evaluation.episode import EpisodeResult, run_episode
@@ -49,6 +51,7 @@ def evaluate(
     if workers < 1:
         raise UserError(f"workers is {workers}; expected 1 or more")
     policy = open_policy(bundle, plan.lost(), adaptive=plan.adaptive)
+    Schedule(plan.schedule).require(policy)
     jobs = [(str(bundle), plan, index, text) for index, text in enumerate(plan.instructions())]
     return conduct(
         plan,
@@ -110,13 +113,18 @@ def play(
     scene = plan.scene(index)
     adaptive = adaptive_of(policy)
     before = (0, 0) if adaptive is None else (adaptive.observations, adaptive.inferences)
+    deciding = Blindfold(policy, scene.seed) if plan.ablate == "vision" else policy
+    delayed = None
+    if plan.takes_time:
+        delayed = DelayedPolicy(deciding, Schedule(plan.schedule), plan.delay_s)
     result = run_episode(
         environment,
-        Blindfold(policy, scene.seed) if plan.ablate == "vision" else policy,
+        deciding,
         scene,
         instruction=instruction,
         index=index,
         limit_s=plan.limit_s,
+        delayed=delayed,
     )
     if adaptive is None:
         return result

@@ -11,7 +11,7 @@ from vla_ros.contract.loading import load_contract
 from vla_ros.contract.specs import RobotContract
 from vla_ros.core.conventions import IMU_WINDOW
 from vla_ros.core.errors import ChunkRejected
-from vla_ros.core.types import ActionChunk, Observation
+from vla_ros.core.types import ActionChunk, FloatArray, Observation
 from vla_ros.safety.gate_making import make_checker, make_gate
 from vla_ros.safety.limit_checker import Violation
 from vla_ros.sim.model import CAMERAS, JOINTS
@@ -41,12 +41,14 @@ class TimeStep:
         score: Of the task so far; success and violation are latched.
         violations: Limits that a command of this step broke; always empty, or the gate is wrong.
         rejected: Why the gate refused a chunk; "" if it took it, or it is still on its way.
+        commands: What the robot was commanded at 100 Hz, each (n_joints,) [rad].
     """
 
     observation: Observation
     score: Score
     violations: tuple[Violation, ...] = ()
     rejected: str = ""
+    commands: tuple[FloatArray, ...] = ()
 
 
 class Environment:
@@ -82,7 +84,7 @@ class Environment:
                 and transport take on a robot. Until then the chunk before goes on.
         """
         self.table.reset(scene)
-        self._lag_ns = round(lag_s * 1e9)
+        self._lag_s = lag_s
         self._on_the_way: deque[tuple[int, ActionChunk]] = deque()
         self._gate = make_gate(self.contract)
         self._gate.reset(self.table.joint_positions)
@@ -90,13 +92,18 @@ class Environment:
         self._checker.observe(self.table.joint_positions)
         return TimeStep(observation=self._observe(), score=self.table.score())
 
+    def send(self, chunk: ActionChunk, lag_s: float = 0.0) -> None:
+        """Send the gate a chunk `lag_s` [s] from now; it is taken while steps pass."""
+        self._on_the_way.append((self.now_ns + round((lag_s + self._lag_s) * 1e9), chunk))
+
     def step(self, chunk: ActionChunk | None) -> TimeStep:
         """Send the gate a chunk (or none) and let 50 ms pass."""
         gate, table = self._gate, self.table
         rejected = ""
         violations: list[Violation] = []
+        commands: list[FloatArray] = []
         if chunk is not None:
-            self._on_the_way.append((self.now_ns + self._lag_ns, chunk))
+            self.send(chunk)
         for _ in range(round(STEP_S / CONTROL_STEP_S)):
             now_ns = self.now_ns
             rejected = self._deliver(now_ns) or rejected
@@ -106,11 +113,13 @@ class Environment:
                 table.step(command.positions)
             else:
                 table.step(table.command)
+            commands.append(table.command)
         return TimeStep(
             observation=self._observe(),
             score=table.score(),
             violations=tuple(violations),
             rejected=rejected,
+            commands=tuple(commands),
         )
 
     def idle(self) -> TimeStep:
