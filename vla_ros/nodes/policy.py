@@ -20,8 +20,10 @@ from vla_ros.core.errors import (
     ObservationError,
     UserError,
 )
-from vla_ros.core.protocols import Policy
+from vla_ros.core.protocols import Noticing, Policy
+from vla_ros.core.types import Observation
 from vla_ros.engine.adaptive import AdaptivePolicy, describe_saving
+from vla_ros.engine.scheduling import Schedule, ScheduleSettings
 from vla_ros.observation.rates import RateMonitor
 from vla_ros.ros.attention_publisher import AttentionPublisher
 from vla_ros.ros.chunks import write_chunk
@@ -38,6 +40,9 @@ from vla_ros.ros.sensor_streams import SensorStreams
 
 #: Longest wait for the other messages of the instant that a frame belongs to [s].
 SETTLE_S = 0.012
+
+#: How long before its observation a policy is told where the joints were [ns].
+RECALLED_NS = 50_000_000
 
 #: With an instruction in force, no inference for this long is a fault [s].
 STARVED_S = 1.0
@@ -59,6 +64,14 @@ class PolicyParameters:
         False, about="run a bundle that was made for another contract"
     )
     adaptive: bool = parameter(False, about="infer only when something has happened")
+    scheduling: str = parameter(
+        "asynchronous",
+        about="how chunks become motion: asynchronous, synchronous, ensemble, real_time or "
+        "real_time_trained",
+    )
+    deadline_s: float = parameter(
+        0.0, about="a chunk that comes later after its observation is dropped [s]; 0 = none"
+    )
     sensor_reliability: str = parameter("best_effort", about="best_effort or reliable")
     autostart: bool = parameter(True, about="configure and activate at once")
 
@@ -85,12 +98,16 @@ class PolicyNode(ManagedNode):
         """Load contract and bundle, subscribe to the sensors."""
         self._settings = declare_parameters(self, PolicyParameters)
         self._contract = load_contract(self._settings.contract)
-        self._policy = self._load(self._settings.bundle)
+        settings = self._settings
+        self._schedule = Schedule(
+            ScheduleSettings(scheduling=settings.scheduling, deadline_s=settings.deadline_s)
+        )
+        self._policy = self._load(settings.bundle)
         self._next_policy: Policy | None = None
         self._instruction = InstructionInput(self._settings.instruction_timeout_s)
         self._considered, self._started = Wanted(), ""
         self._stopping = threading.Event()
-        self._fault, self._inference_ms = "", 0.0
+        self._fault, self._inference_ms, self._noticed_ns = "", 0.0, 0
         self._streams = SensorStreams(self, self._contract, self._settings.sensor_reliability)
         self._commands = CommandMemory(self, self._contract, self._streams.now_ns)
         self._rate = RateMonitor(self._streams.frame_rate_hz)
@@ -137,7 +154,10 @@ class PolicyNode(ManagedNode):
             if difference.breaking:
                 self.get_logger().warning(f"allowed: {difference}")
         self.get_logger().info(f"policy '{policy.name}', bundle {policy.bundle_sha256[:12]}")
-        return AdaptivePolicy(policy) if settings.adaptive else policy
+        if settings.adaptive:
+            policy = AdaptivePolicy(policy)
+        self._schedule.require(policy)
+        return policy
 
     def _run(self) -> None:
         frame_ns: int | None = None
@@ -147,8 +167,12 @@ class PolicyNode(ManagedNode):
             if newer_ns is None:
                 continue
             frame_ns = newer_ns
-            if self._started:
+            if not self._started:
+                continue
+            if self._schedule.due(frame_ns):
                 self._infer(frame_ns)
+            else:
+                self._inferred_ns = time.monotonic_ns()  # it is meant to wait
 
     def _take_up_changes(self) -> None:
         """Change policy and instruction, if others have come."""
@@ -159,6 +183,7 @@ class PolicyNode(ManagedNode):
         elif wanted == before or not (wanted.text or before.text):
             return
         self._considered, self._started, self._fault = wanted, "", ""
+        self._schedule.forget()
         self._chunks.publish(ActionChunk())  # without rows: nothing of the old one is to be done
         if not wanted.text:
             if wanted.dropped:
@@ -181,17 +206,32 @@ class PolicyNode(ManagedNode):
         try:
             observation = streams.aligner.build(frame_ns, streams.now_ns())
             observation = replace(observation, command=self._commands.at(frame_ns))
-            chunk = self._policy.infer(observation)
+            self._recall(observation)
+            chunk = self._schedule.infer(self._policy, observation)
         except (ObservationError, InferenceFailed) as error:
             self._fault = f"no inference: {error}"
             return
         self._inference_ms = 1e3 * (time.perf_counter() - began)
         self._fault, self._inferred_ns = "", time.monotonic_ns()
         self._rate.count(streams.now_ns())
+        released = self._schedule.finish(chunk, streams.now_ns())
+        if released is None:  # too late: the gate goes on with what it has
+            return
         self._chunks.publish(
-            write_chunk(chunk, bundle=self._policy.bundle_sha256, inference_ms=self._inference_ms)
+            write_chunk(
+                released, bundle=self._policy.bundle_sha256, inference_ms=self._inference_ms
+            )
         )
         self._attention.publish(self._policy, observation)
+
+    def _recall(self, observation: Observation) -> None:
+        """Tell a policy that was busy where the joints were shortly before: they have moved."""
+        before_ns = observation.stamp_ns - RECALLED_NS
+        if isinstance(self._policy, Noticing) and self._noticed_ns < before_ns:
+            state = self._streams.aligner.state_at(before_ns)
+            if state is not None:
+                self._policy.notice(Observation(stamp_ns=before_ns, state=state))
+        self._noticed_ns = observation.stamp_ns
 
     def _on_instruction(self, message: String) -> None:
         if self._instruction.hear(message.data):
@@ -240,6 +280,7 @@ class PolicyNode(ManagedNode):
                 "bundle_sha256": self._policy.bundle_sha256,
                 "instruction": self._started,
                 **describe_saving(self._policy),
+                **self._schedule.describe(),
             },
         )
         self._diagnostics.publish([finding, *self._streams.findings()])

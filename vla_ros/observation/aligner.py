@@ -96,6 +96,14 @@ class ObservationAligner:
             state=present[STATE].astype(np.float32),
         )
 
+    def state_at(self, stamp_ns: int) -> NDArray[np.float32] | None:
+        """Return the joint positions nearest to a time [ns], (n,) [rad]; None if unknown."""
+        with self._lock:
+            try:
+                return self._streams[STATE].at(stamp_ns).astype(np.float32)
+            except ObservationError:
+                return None
+
     def _value(self, name: str, stamp_ns: int, now_ns: int) -> NDArray[np.generic] | None:
         stream = self._streams[name]
         try:

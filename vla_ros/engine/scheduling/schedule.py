@@ -75,6 +75,7 @@ class Schedule:
         self._horizon = ExecutionHorizon(most=self.settings.most_rows)
         self._chunk: ActionChunk | None = None
         self._next_ns: int | None = None
+        self._begun_ns = 0
 
     def require(self, policy: Policy) -> None:
         """Refuse a policy that lacks what the scheduling needs.
@@ -94,6 +95,8 @@ class Schedule:
 
     def due(self, now_ns: int) -> bool:
         """Return whether an inference may begin with an observation of now."""
+        if now_ns < self._begun_ns:
+            self.forget()  # time was set back: a simulation began anew
         if self._next_ns is not None and now_ns < self._next_ns:
             return False
         return self._scheduler.due(now_ns)
@@ -112,6 +115,7 @@ class Schedule:
 
     def prefix(self, stamp_ns: int) -> ChunkPrefix | None:
         """Return what the policy is to go on from, for an observation of this time [ns]."""
+        self._begun_ns = stamp_ns
         return self._scheduler.prefix(stamp_ns)
 
     def finish(self, chunk: ActionChunk, now_ns: int) -> ActionChunk | None:
@@ -128,7 +132,15 @@ class Schedule:
             self._next_ns = chunk.stamp_ns + round(rows * chunk.step_s * 1e9)
         return self._scheduler.take(chunk, now_ns)
 
+    def describe(self) -> dict[str, str | float | int]:
+        """Return what a report says of it, by name."""
+        return {
+            "scheduling": self.settings.scheduling,
+            "expected_delay_ms": round(1e3 * self.delay.estimate_s, 1),
+            "missed_deadlines": self.deadline.misses,
+        }
+
     def forget(self) -> None:
         """Forget all chunks; called when another instruction or policy comes."""
-        self._chunk, self._next_ns = None, None
+        self._chunk, self._next_ns, self._begun_ns = None, None, 0
         self._scheduler.forget()
