@@ -13,7 +13,7 @@ import pytest
 from vla_ros.contract import RobotContract
 from vla_ros.core.demonstration import Demonstration
 from vla_ros.core.errors import ObservationError, UserError
-from vla_ros.core.protocols import Attentive, Noticing, Promptable
+from vla_ros.core.protocols import Attentive, Closable, Noticing, Promptable, Reporting
 from vla_ros.core.types import ActionChunk, Observation
 from vla_ros.testing.observations import make_observation
 
@@ -74,6 +74,39 @@ class AttentiveConformance(_Offers):
                 policy.draw_attention(observation, next(iter(observation.images)))
             chunks.append(policy.infer(_after(observation)))
         _require_same(*chunks)
+
+
+class ReportingConformance(_Offers):
+    """Of policies that say what runs them."""
+
+    def test_it_says_what_runs_each_graph_before_and_while_it_infers(self) -> None:
+        """Diagnostics ask at any time, from another thread."""
+        assert isinstance(self.make_policy(), Reporting)
+        policy = self._started()
+        before = policy.report_engines()
+        policy.infer(make_observation(self.make_contract()))
+        assert policy.report_engines() == before
+        assert len({report.graph for report in before}) == len(before) > 0
+        for report in before:
+            assert report.runs, report.graph
+            assert report.fallback == "", report.graph
+
+
+class ClosableConformance(_Offers):
+    """Of policies that free what they hold."""
+
+    def test_closing_one_policy_leaves_another_alone(self) -> None:
+        """A policy is replaced while its successor runs already."""
+        assert isinstance(self.make_policy(), Closable)
+        observation = make_observation(self.make_contract())
+        gone, kept, alone = self._started(), self._started(), self._started()
+        gone.infer(observation)
+        gone.close()
+        _require_same(kept.infer(observation), alone.infer(observation))
+
+    def test_a_policy_can_be_closed_that_never_inferred(self) -> None:
+        """One may be loaded, and replaced before its turn came."""
+        self.make_policy().close()
 
 
 class NoticingConformance(_Offers):
