@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from vla_ros.nodes.policy import PolicyParameters
+from vla_ros.nodes.policy_parameters import PolicyParameters
 from vla_ros.ros.instruction_input import InstructionInput, Wanted
 
 TASK = "lift the red cube"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 from vla_ros_interfaces.srv import LoadPolicy
 
+from vla_ros.core.resources import resource_path
 from vla_ros.ros.qos import latched_qos, sensor_qos
 from vla_ros.ros.stamps import to_ns
 from vla_ros.testing.listener import Listener
@@ -21,6 +23,7 @@ from vla_ros.testing.topic_robot import TopicRobot
 from vla_ros.testing.waiting import never, wait_for
 
 StartNode = Callable[..., NodeProcess]
+BUNDLE = str(resource_path("models/tabletop-small"))
 CHUNKS = "/vla/policy/chunk"
 FRONT, STATE, IMU = "/camera/front/image_raw", "/joint_states", "/imu"
 
@@ -341,3 +344,59 @@ def test_a_reliable_subscription_to_a_best_effort_camera_is_explained(
 ) -> None:
     start_node("policy", backend="swaying", bundle="", sensor_reliability="reliable").wait_active()
     explained(listener, FRONT, "its publisher is best effort and this node asks for reliable")
+
+
+def test_the_diagnostics_say_what_runs_each_graph(
+    start_node: StartNode, listener: Listener
+) -> None:
+    start_node("policy", bundle=BUNDLE, backend="onnxruntime").wait_active()
+    status = wait_for(lambda: listener.finding("policy: engines"), "the engines")
+    assert status is not None
+    assert status.level == DiagnosticStatus.OK
+    runs = {item.key: item.value for item in status.values}
+    assert set(runs) == {"policy.onnx", "grounding.onnx"}
+    for text in runs.values():
+        assert re.fullmatch(r"onnxruntime 1\.\d+\.\d+, fp32 on CPU", text)
+
+
+def test_a_fallback_that_was_asked_for_is_logged_and_stays_in_the_diagnostics(
+    start_node: StartNode, listener: Listener
+) -> None:
+    process = start_node(
+        "policy", bundle=BUNDLE, backend="onnxruntime:cuda", fallback="onnxruntime"
+    ).wait_active()
+    assert "backend onnxruntime:cuda is left out: " in process.output
+    reason = "policy.onnx: onnxruntime:cuda: the installed ONNX Runtime"
+    explained(listener, "engines", reason)
+    status = listener.finding("policy: engines")
+    assert status is not None
+    assert status.level == DiagnosticStatus.WARN
+
+
+def test_a_backend_that_cannot_run_here_ends_the_node_with_the_way_out(
+    start_node: StartNode,
+) -> None:
+    process = start_node("policy", bundle=BUNDLE, backend="onnxruntime:cuda")
+    assert process.wait() == 78
+    assert "has no CUDAExecutionProvider" in process.output
+    assert "replace onnxruntime by onnxruntime-gpu" in process.output
+    assert "Traceback" not in process.output
+
+
+def test_a_cpu_that_is_not_there_ends_the_node_with_one_message(start_node: StartNode) -> None:
+    process = start_node("policy", bundle=BUNDLE, cpus="9999")
+    assert process.wait() == 78
+    assert "cpus: expected some of" in process.output
+    assert "Traceback" not in process.output
+
+
+def test_a_policy_that_is_replaced_frees_its_engines_and_the_new_one_infers(
+    robot: TopicRobot, start_node: StartNode, instructor: Instructor, listener: Listener
+) -> None:
+    process = start_node("policy", bundle=BUNDLE).wait_active()
+    instructor.text = "lift the red cube"
+    wait_for(lambda: moving(listener), "chunks")
+    assert listener.call(LoadPolicy, "/vla/policy/load", LoadPolicy.Request(path=BUNDLE)).success
+    wait_for(lambda: listener.heard[CHUNKS] and not listener.last(CHUNKS).horizon, "the change")
+    wait_for(lambda: listener.last(CHUNKS).horizon, "chunks of the new policy")
+    assert process.status is None

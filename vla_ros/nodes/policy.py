@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
-from math import isfinite
+from dataclasses import replace
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
@@ -20,20 +19,23 @@ from vla_ros.core.errors import (
     ObservationError,
     UserError,
 )
-from vla_ros.core.protocols import Noticing, Policy
+from vla_ros.core.protocols import Closable, Noticing, Policy
 from vla_ros.core.types import Observation
-from vla_ros.engine.adaptive import AdaptivePolicy, describe_saving
+from vla_ros.engine.adaptive import describe_saving
+from vla_ros.engine.pinning import parse_cpus, pin_thread
 from vla_ros.engine.scheduling import Schedule, ScheduleSettings
+from vla_ros.nodes.policy_loading import load_policy
+from vla_ros.nodes.policy_parameters import PolicyParameters
 from vla_ros.observation.rates import RateMonitor
 from vla_ros.ros.attention_publisher import AttentionPublisher
 from vla_ros.ros.chunks import write_chunk
 from vla_ros.ros.command_memory import CommandMemory
 from vla_ros.ros.diagnostics import ERROR, OK, DiagnosticsPublisher, Finding
+from vla_ros.ros.engine_findings import engine_findings
 from vla_ros.ros.instruction_input import InstructionInput, Wanted
 from vla_ros.ros.lifecycle import ManagedNode
-from vla_ros.ros.parameters import declare_parameters, parameter
+from vla_ros.ros.parameters import declare_parameters
 from vla_ros.ros.periodic import create_steady_timer
-from vla_ros.ros.policy_backends import load_opening
 from vla_ros.ros.qos import command_qos, latched_qos
 from vla_ros.ros.running import main_of
 from vla_ros.ros.sensor_streams import SensorStreams
@@ -46,42 +48,6 @@ RECALLED_NS = 50_000_000
 
 #: With an instruction in force, no inference for this long is a fault [s].
 STARVED_S = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyParameters:
-    """ROS parameters of the node."""
-
-    contract: str = parameter(about="contract name or path")
-    bundle: str = parameter(about="directory of the policy bundle")
-    backend: str = parameter("onnxruntime", about="engine that runs the bundle")
-    fallback: str = parameter("", about="engines that take over where it fails, in this order")
-    threads: int = parameter(1, about="threads that one inference may use")
-    instruction_timeout_s: float = parameter(
-        1.0, about="an instruction that nobody repeats for this long is dropped [s]; 0 = never"
-    )
-    allow_differences: bool = parameter(
-        False, about="run a bundle that was made for another contract"
-    )
-    adaptive: bool = parameter(False, about="infer only when something has happened")
-    scheduling: str = parameter(
-        "asynchronous",
-        about="how chunks become motion: asynchronous, synchronous, ensemble, real_time or "
-        "real_time_trained",
-    )
-    deadline_s: float = parameter(
-        0.0, about="a chunk that comes later after its observation is dropped [s]; 0 = none"
-    )
-    sensor_reliability: str = parameter("best_effort", about="best_effort or reliable")
-    autostart: bool = parameter(True, about="configure and activate at once")
-
-    def __post_init__(self) -> None:
-        """Refuse a time-out that is none."""
-        if not (isfinite(self.instruction_timeout_s) and self.instruction_timeout_s >= 0.0):
-            raise ValueError(
-                "instruction_timeout_s: expected 0 (never) or a duration above 0 s, got "
-                f"{self.instruction_timeout_s:g}"
-            )
 
 
 class PolicyNode(ManagedNode):
@@ -139,27 +105,14 @@ class PolicyNode(ManagedNode):
         """Return the policy of a bundle directory.
 
         Raises:
-            BundleError: if a file is missing or corrupted (named), or it is of another contract.
+            UserError: if it cannot be run as the parameters ask; says why.
         """
-        settings, contract = self._settings, self._contract
-        policy, differences = load_opening()(
-            bundle,
-            contract,
-            backend=settings.backend,
-            fallback=settings.fallback,
-            threads=settings.threads,
-            allow_differences=settings.allow_differences,
-        )
-        for difference in differences:
-            if difference.breaking:
-                self.get_logger().warning(f"allowed: {difference}")
-        self.get_logger().info(f"policy '{policy.name}', bundle {policy.bundle_sha256[:12]}")
-        if settings.adaptive:
-            policy = AdaptivePolicy(policy)
+        policy = load_policy(bundle, self._contract, self._settings, self.get_logger())
         self._schedule.require(policy)
         return policy
 
     def _run(self) -> None:
+        pin_thread(parse_cpus(self._settings.cpus))
         frame_ns: int | None = None
         while not self._stopping.is_set():
             self._take_up_changes()
@@ -179,7 +132,9 @@ class PolicyNode(ManagedNode):
         policy, self._next_policy = self._next_policy, None
         wanted, before = self._instruction.wanted(), self._considered
         if policy is not None:
-            self._policy = policy
+            replaced, self._policy = self._policy, policy
+            if isinstance(replaced, Closable):
+                replaced.close()  # only this thread infers, so nothing is under way
         elif wanted == before or not (wanted.text or before.text):
             return
         self._considered, self._started, self._fault = wanted, "", ""
@@ -283,7 +238,8 @@ class PolicyNode(ManagedNode):
                 **self._schedule.describe(),
             },
         )
-        self._diagnostics.publish([finding, *self._streams.findings()])
+        engines = engine_findings(self._policy)
+        self._diagnostics.publish([finding, *engines, *self._streams.findings()])
 
     def _starvation(self) -> str:
         """Return why nothing is inferred although an instruction is in force, or ''."""
