@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vla_ros.bringup.graph import NodeDescription, Value, describe
+from vla_ros.bringup.graph import ENGINES, NodeDescription, Value, describe
 from vla_ros.bringup.options import Options
 from vla_ros.bringup.restarts import FailureCount, RestartPolicy
 from vla_ros.bringup.supervisor import Supervisor, child_environment
 from vla_ros.contract import find_contract
 from vla_ros.core.errors import UserError
+from vla_ros.engine.choice import OWN
 from vla_ros.ros.transport import PROFILE_VARIABLE, large_frame_advice, use_shipped_profile
 from vla_ros.testing.node_process import GraphProcess, RunningCommand
 from vla_ros.testing.waiting import wait_for
@@ -29,6 +30,15 @@ def test_the_simulation_has_one_node_more_than_the_robot() -> None:
     names = [node.name for node in describe("sim", Options())]
     assert names == ["sim", "gate", "policy", "planner"]
     assert [node.name for node in describe("robot", Options())] == names[1:]
+
+
+def test_every_engine_runs_bundles_and_gets_what_was_chosen_about_it() -> None:
+    assert set(ENGINES) == set(OWN)
+    options = Options(backend="openvino:bf16", fallback="onnxruntime,torch", threads=2, cpus="0,1")
+    (policy,) = (node for node in describe("sim", options) if node.name == "policy")
+    chosen = {"backend": "openvino:bf16", "fallback": "onnxruntime,torch", "cpus": "0,1"}
+    assert chosen.items() <= policy.parameters.items()
+    assert str(policy.parameters["bundle"]).endswith("models/tabletop-small")
 
 
 def test_the_trial_backend_is_refused_on_a_robot() -> None:

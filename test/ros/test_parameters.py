@@ -52,6 +52,15 @@ def test_a_value_that_the_dataclass_refuses_is_an_error_that_names_the_node(node
         declare_parameters(node, Settings)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    given: str = parameter(about="numbers with commas between")
+
+
+def test_a_list_of_one_number_is_text_too(node: Node) -> None:
+    assert declare_parameters(node, Listed) == Listed(given="7")
+
+
 def test_a_reliability_that_does_not_exist_is_the_users_error() -> None:
     with pytest.raises(ParameterError, match="expected one of best_effort, reliable, got 'foo'"):
         sensor_qos(reliability="foo")

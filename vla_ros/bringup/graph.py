@@ -19,6 +19,8 @@ KINDS = ("sim", "robot")
 DEFAULT_ROBOT = {"sim": "tabletop_sim", "robot": "so101"}
 #: An engine without a bundle, to try the plumbing.
 TRIAL_BACKEND = "swaying"
+#: Engines, which run bundles; whatever else is a backend knows what it is given as a policy.
+ENGINES = ("onnxruntime", "openvino", "remote", "tensorrt", "tensorrt_rtx", "torch")
 DEFAULT_POLICY = "models/tabletop-small"
 #: Numerical libraries get one thread: the processes share few cores and each does small sums.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -81,7 +83,9 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
     policy: dict[str, Value] = {
         "bundle": bundle,
         "backend": options.backend,
+        "fallback": options.fallback,
         "threads": options.threads,
+        "cpus": options.cpus,
         "allow_differences": options.allow_differences,
         "adaptive": options.adaptive,
         "sensor_reliability": options.sensor_reliability,
@@ -114,7 +118,7 @@ def _absolute(robot: str) -> str:
 
 
 def _bundle(options: Options) -> str:
-    if options.backend != "onnxruntime":
+    if options.backend.partition(":")[0] not in ENGINES:
         return options.policy
     bundle = Path(options.policy).expanduser() if options.policy else resource_path(DEFAULT_POLICY)
     if not (bundle / "bundle.json").is_file():

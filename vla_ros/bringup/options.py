@@ -20,7 +20,13 @@ class Options:
     robot: str = field(default="", metadata={"help": "robot contract: a name or a YAML file"})
     policy: str = field(default="", metadata={"help": "directory of the policy bundle"})
     backend: str = field(default="onnxruntime", metadata={"help": "engine that runs the bundle"})
+    fallback: str = field(
+        default="", metadata={"help": "engines that take over where it fails, with commas between"}
+    )
     threads: int = field(default=1, metadata={"help": "threads of one inference"})
+    cpus: str = field(
+        default="", metadata={"help": "CPUs that inference is kept on, from 0: 2,3; empty: any"}
+    )
     seed: int = field(default=0, metadata={"help": "seed of the first simulated scene"})
     split: str = field(default="seeds", metadata={"help": "split of the first simulated scene"})
     skill: str = field(default="", metadata={"help": "skill of the first simulated scene"})

@@ -21,7 +21,7 @@ from vla_ros.engine.scheduling import SCHEDULERS, ScheduleSettings
 from vla_ros.evaluation.bundle_facts import bundle_facts
 from vla_ros.evaluation.deprivation import LOSABLE
 from vla_ros.evaluation.disturbance import DISTURBANCES
-from vla_ros.evaluation.plan import EvaluationPlan, first_seed
+from vla_ros.evaluation.plan import BACKEND, EvaluationPlan, first_seed
 from vla_ros.evaluation.report import Report
 from vla_ros.evaluation.robustness import compare
 from vla_ros.evaluation.suite import evaluate as play
@@ -110,6 +110,9 @@ def evaluate(
         bool,
         typer.Option(help="Also play reasoning suites shown another table, as a baseline."),
     ] = True,
+    backend: Annotated[
+        str, typer.Option(help="Engine that runs the bundle; name:argument for a device.")
+    ] = BACKEND,
     through_ros: Annotated[
         bool, typer.Option("--through-ros", help="Run the real nodes, in real time.")
     ] = False,
@@ -144,6 +147,8 @@ def evaluate(
 
     vla_ros eval --delay 0.2 --scheduling real_time --policy models/tabletop-flow
 
+    vla_ros eval --backend openvino
+
     vla_ros eval --suite robustness --json out/robustness.json
 
     vla_ros eval --suite reasoning --json out/reasoning.json --check
@@ -165,6 +170,7 @@ def evaluate(
         disturb=tuple(disturb or ()),
         patch=patch,
         adaptive=adaptive,
+        backend=backend,
         delay_s=delay,
         schedule=ScheduleSettings(scheduling=scheduling, deadline_s=deadline),
     )
@@ -263,7 +269,7 @@ def _through_ros(
     if plan != EvaluationPlan(episodes=plan.episodes, first_seed=plan.first_seed):
         raise UserError(
             "--through-ros plays the core suite on unseen seeds; it takes no --split, "
-            "--phrasings, --adaptive, --ablate, --without or --disturb"
+            "--phrasings, --adaptive, --backend, --ablate, --without or --disturb"
         )
     from vla_ros.cli.through_ros import evaluate_through_ros  # only this imports rclpy
 

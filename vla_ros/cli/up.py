@@ -29,8 +29,16 @@ def up(
     robot: Annotated[
         str, typer.Option("--robot", "--contract", help="Robot contract: a name or a YAML file.")
     ] = "",
-    backend: Annotated[str, typer.Option(help="Engine that runs the bundle.")] = "onnxruntime",
+    backend: Annotated[
+        str, typer.Option(help="Engine that runs the bundle; name:argument for a device.")
+    ] = "onnxruntime",
+    fallback: Annotated[
+        str, typer.Option(help="Engines that take over where it fails, with commas between.")
+    ] = "",
     threads: Annotated[int, typer.Option(help="Threads of one inference.")] = 1,
+    cpus: Annotated[
+        str, typer.Option(help="CPUs that inference is kept on, numbered from 0: 2,3.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Seed of the first simulated scene.")] = 0,
     split: Annotated[str, typer.Option(help="Split of the first simulated scene.")] = "seeds",
     skill: Annotated[str, typer.Option(help="Skill of the first scene; empty: any.")] = "",
@@ -60,7 +68,9 @@ def up(
         robot=robot,
         policy=policy,
         backend=backend,
+        fallback=fallback,
         threads=threads,
+        cpus=cpus,
         seed=seed,
         split=split,
         skill=skill,

@@ -12,6 +12,7 @@ from vla_ros.core.protocols import Policy
 from vla_ros.core.types import ActionChunk, Observation
 from vla_ros.engine.adaptive import AdaptivePolicy
 from vla_ros.engine.bundle_policy import BundlePolicy
+from vla_ros.engine.choice import EngineChoice
 
 #: What can be taken away, and how.
 LOSABLE: dict[str, Callable[[Observation], Observation]] = {
@@ -56,20 +57,29 @@ class DeprivedPolicy:
         return self._policy.infer(observation)
 
 
-def open_policy(bundle: Path, lost: tuple[str, ...] = (), *, adaptive: bool = False) -> Policy:
+def open_policy(
+    bundle: Path,
+    lost: tuple[str, ...] = (),
+    *,
+    adaptive: bool = False,
+    backend: str = "onnxruntime",
+) -> Policy:
     """Open a bundle for the simulated robot, or for one that lacks some of its sensors.
 
     Args:
         bundle: Directory of the policy.
         lost: Names of `LOSABLE` that the robot lacks.
         adaptive: Whether to infer only when something has happened.
+        backend: Engine that runs its graphs, `name` or `name:argument`.
 
     Raises:
         BundleError: if the bundle cannot be used.
+        EngineError: if the engine cannot run it here.
         ContractError: if it was trained for another robot.
     """
     contract = load_contract("tabletop_sim")
-    policy: Policy = BundlePolicy(bundle, _nothing_required(contract) if lost else contract)
+    robot = _nothing_required(contract) if lost else contract
+    policy: Policy = BundlePolicy(bundle, robot, EngineChoice.parse(backend))
     if adaptive:
         policy = AdaptivePolicy(policy)
     return DeprivedPolicy(policy, lost) if lost else policy

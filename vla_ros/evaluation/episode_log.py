@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from vla_ros.evaluation.episode import EpisodeResult
-from vla_ros.evaluation.plan import EvaluationPlan
+from vla_ros.evaluation.plan import BACKEND, EvaluationPlan
 
 
 class EpisodeLog:
@@ -32,6 +32,7 @@ class EpisodeLog:
         disturbed = [disturbance.fingerprint for disturbance in plan.disturbances()]
         what = [plan.suite, plan.ablate, *plan.instructions()]
         what += ["adaptive"] * plan.adaptive
+        what += [plan.backend] * (plan.backend != BACKEND)
         if plan.takes_time:
             what += [f"{plan.delay_s:g} s late", json.dumps(asdict(plan.schedule))]
         content = json.dumps([*asked, *disturbed, what])

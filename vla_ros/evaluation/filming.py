@@ -30,7 +30,7 @@ def film_failures(bundle: Path, report: Report, directory: Path) -> Iterator[Pat
     directory.mkdir(parents=True, exist_ok=True)
     plan = report.plan
     environment = DisturbedEnvironment(plan.disturbances())
-    policy = open_policy(bundle, plan.lost(), adaptive=plan.adaptive)
+    policy = open_policy(bundle, plan.lost(), adaptive=plan.adaptive, backend=plan.backend)
     for result in report.results:
         if result.success:
             continue

@@ -22,6 +22,8 @@ from vla_ros.sim.scenes import SKILLS, TEST_SEED, Scene, sample_scene
 SPLITS = ("seeds", "phrasing", "combination")
 ABLATIONS = ("instruction", "vision")
 SUITES = ("core", *REASONING_SUITES)
+#: Engine of evaluations that name none.
+BACKEND = "onnxruntime"
 #: Longest duration of an episode in [s].
 LIMIT_S = 15.0
 
@@ -43,6 +45,7 @@ class EvaluationPlan:
         disturb: What goes wrong with the senses, of `disturbance.DISTURBANCES`.
         patch: A PNG in place of the shipped adversarial patch.
         adaptive: Whether the policy infers only when something has happened.
+        backend: Engine that runs the policy's graphs, `name` or `name:argument`.
         limit_s: Longest duration of an episode in simulated [s].
         delay_s: From an observation to when the gate has the chunk made of it [s], one inference
             at a time; 0 to have it at once.
@@ -59,6 +62,7 @@ class EvaluationPlan:
     disturb: tuple[str, ...] = ()
     patch: Path | None = None
     adaptive: bool = False
+    backend: str = BACKEND
     limit_s: float = LIMIT_S
     delay_s: float = 0.0
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)

@@ -66,6 +66,7 @@ class Report:
             "ablate": plan.ablate,
             "without": list(plan.without),
             "disturb": list(plan.disturb),
+            "backend": plan.backend,
             "seeds": [plan.first_seed, plan.first_seed + plan.episodes - 1],
             "bundle": self.bundle,
             "bundle_sha256": self.bundle_sha256,

@@ -34,7 +34,7 @@ def evaluate(
     log: Path | None = None,
     keep_log: bool = False,
 ) -> Report:
-    """Play every episode of the plan with a bundle on ONNX Runtime.
+    """Play every episode of the plan with a bundle.
 
     Args:
         bundle: Directory of the policy.
@@ -50,7 +50,7 @@ def evaluate(
     """
     if workers < 1:
         raise UserError(f"workers is {workers}; expected 1 or more")
-    policy = open_policy(bundle, plan.lost(), adaptive=plan.adaptive)
+    policy = open_policy(bundle, plan.lost(), adaptive=plan.adaptive, backend=plan.backend)
     Schedule(plan.schedule).require(policy)
     jobs = [(str(bundle), plan, index, text) for index, text in enumerate(plan.instructions())]
     return conduct(
@@ -150,14 +150,20 @@ def _play_all(policy: Policy, jobs: list[_Job], workers: int) -> Iterator[Episod
 
 def _play_job(job: _Job) -> EpisodeResult:
     bundle, plan, index, text = job
-    environment, policy = _tools(bundle, plan.lost(), plan.disturbances(), plan.adaptive)
+    environment, policy = _tools(
+        bundle, plan.lost(), plan.disturbances(), plan.adaptive, plan.backend
+    )
     return play(environment, policy, plan, index, text)
 
 
 @cache
 def _tools(
-    bundle: str, lost: tuple[str, ...], disturbances: tuple[Disturbance, ...], adaptive: bool
+    bundle: str,
+    lost: tuple[str, ...],
+    disturbances: tuple[Disturbance, ...],
+    adaptive: bool,
+    backend: str,
 ) -> tuple[Environment, Policy]:
     """Load what a worker process needs once."""
-    policy = open_policy(Path(bundle), lost, adaptive=adaptive)
+    policy = open_policy(Path(bundle), lost, adaptive=adaptive, backend=backend)
     return DisturbedEnvironment(disturbances), policy

@@ -72,6 +72,8 @@ def _value(node: Node, item: Field[Any], expected: type) -> Any:
     value = node.get_parameter(item.name).value
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if expected is str and type(value) is int:
+        return str(value)  # YAML reads a list of one number as that number: `cpus:=2`
     if type(value) is not expected:
         raise ParameterError(f"{where}: expected {expected.__name__}, got {value!r}")
     return value

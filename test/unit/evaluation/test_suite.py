@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from vla_ros.cli.app import main
-from vla_ros.core.errors import BundleError, UserError
+from vla_ros.core.errors import BundleError, EngineError, UserError
 from vla_ros.evaluation.episode import EpisodeResult
 from vla_ros.evaluation.episode_log import EpisodeLog
 from vla_ros.evaluation.plan import EvaluationPlan
@@ -44,6 +45,15 @@ def test_shuffled_instructions_reach_the_policy(untrained_bundle: Path) -> None:
     assert told == plan.instructions()
     assert sorted(told) == sorted(own)
     assert all(one != two for one, two in zip(told, own, strict=True))
+
+
+def test_an_evaluation_runs_on_the_engine_that_is_named(untrained_bundle: Path) -> None:
+    plan = EvaluationPlan(episodes=2, limit_s=0.2, backend="openvino")
+    report = evaluate(untrained_bundle, plan, workers=2)
+    assert report.to_dict()["backend"] == "openvino"
+    assert len(report.results) == 2
+    with pytest.raises(EngineError, match="onnxruntime:cuda: "):
+        evaluate(untrained_bundle, replace(plan, backend="onnxruntime:cuda"))
 
 
 def test_workers_must_be_one_at_least(untrained_bundle: Path) -> None:
@@ -139,6 +149,7 @@ def test_episodes_of_another_evaluation_do_not_count(
         EpisodeLog(log, plan, "another bundle", "direct"),
         EpisodeLog(log, plan, "a bundle", "through ROS"),
         EpisodeLog(log, EvaluationPlan(episodes=3, limit_s=0.2), "a bundle", "direct"),
+        EpisodeLog(log, replace(plan, backend="openvino"), "a bundle", "direct"),
     ):
         assert other.results == {}
     assert EpisodeLog(log, plan, "a bundle", "direct").results == {0: result}
