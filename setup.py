@@ -46,8 +46,8 @@ setup(
     extras_require={
         "test": ["pytest"],
         "cpu": ["onnxruntime"],
-        "gpu": ["onnxruntime-gpu", "cuda-bindings", "tensorrt-rtx-cu12"],
-        "jetson": [],  # JetPack has TensorRT
+        "gpu": ["onnxruntime-gpu", "cuda-bindings", "onnx", "tensorrt-rtx-cu12"],
+        "jetson": ["cuda-bindings", "onnx"],  # JetPack has TensorRT
         "openvino": ["openvino"],
         "lerobot": ["lerobot"],
         "serve": ["ray[serve]", "msgpack"],

