@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import array
+from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -8,7 +10,8 @@ import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
 from vla_ros.core.errors import ObservationError
-from vla_ros.ros.images import FORMATS, read_depth, read_rgb, write_image
+from vla_ros.observation.array_pool import ArrayPool
+from vla_ros.ros.images import FORMATS, read_compressed, read_depth, read_rgb, write_image
 
 TOPIC = "/camera/front/image_raw"
 WIDTH, HEIGHT = 12, 8
@@ -22,12 +25,20 @@ def image(encoding: str, *, low: int = 1) -> Image:
     return write_image(pixels, encoding=encoding, stamp_ns=5, frame_id="camera")
 
 
+def read(message: Image | CompressedImage, encoding: str, *, depth: bool) -> np.ndarray:
+    if isinstance(message, Image):
+        convert: Callable[..., np.ndarray] = read_depth if depth else read_rgb
+    else:
+        convert = partial(read_compressed, depth=depth, pool=ArrayPool())
+    return convert(message, topic=TOPIC, encoding=encoding, width=WIDTH, height=HEIGHT)
+
+
 def rgb(message: Image | CompressedImage, encoding: str = "rgb8") -> np.ndarray:
-    return read_rgb(message, topic=TOPIC, encoding=encoding, width=WIDTH, height=HEIGHT)
+    return read(message, encoding, depth=False)
 
 
-def depth(message: Image, encoding: str = "32FC1") -> np.ndarray:
-    return read_depth(message, topic=TOPIC, encoding=encoding, width=WIDTH, height=HEIGHT)
+def depth(message: Image | CompressedImage, encoding: str = "32FC1") -> np.ndarray:
+    return read(message, encoding, depth=True)
 
 
 def test_colours_come_back_as_they_were_written() -> None:
@@ -119,7 +130,7 @@ def test_png_is_decoded_and_rubbish_is_refused() -> None:
     np.testing.assert_array_equal(rgb(message, "png"), pixels)
     for rubbish in (b"no image", b""):
         message.data = array.array("B", rubbish)
-        said = f"'png' image of {len(rubbish)} bytes cannot be decoded"
+        said = f"{TOPIC}: the image cannot be decoded: {len(rubbish)} bytes that are neither"
         with pytest.raises(ObservationError, match=said):
             rgb(message, "png")
 

@@ -178,7 +178,7 @@ class PathRun:
 
     def _await_frames(self, stamp_ns: int, tick: dict[str, int]) -> None:
         """Wait for what is decoded in other threads."""
-        if not any(spec.type.endswith("CompressedImage") for spec in self._cameras):
+        if not any(spec.compressed for spec in self._cameras):
             return
         began = time.perf_counter_ns()
         self._streams.aligner.settle(stamp_ns, PATIENCE_S)

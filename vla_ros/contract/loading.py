@@ -19,6 +19,7 @@ from vla_ros.contract.robot_check import check_robot
 from vla_ros.contract.robot_model import chain_sha256, find_urdf, load_chain, load_robot
 from vla_ros.contract.section import Section
 from vla_ros.contract.specs import (
+    COMPRESSED,
     ActionSpec,
     CommandSpec,
     JointSpec,
@@ -31,10 +32,10 @@ from vla_ros.core.errors import ContractError
 from vla_ros.core.limits import SMALLEST_CHANGE_RAD, WorkspaceBox
 from vla_ros.core.resources import resource_path, resource_roots
 
-IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+IMAGE = "sensor_msgs/msg/Image"
 MESSAGE_TYPES = {
     FeatureKind.IMAGE: (IMAGE, COMPRESSED),
-    FeatureKind.DEPTH: (IMAGE,),
+    FeatureKind.DEPTH: (IMAGE, COMPRESSED),
     FeatureKind.IMU: ("sensor_msgs/msg/Imu",),
     FeatureKind.STATE: ("sensor_msgs/msg/JointState",),
 }
@@ -42,6 +43,7 @@ ENCODINGS = {
     (FeatureKind.IMAGE, IMAGE): ("rgb8", "bgr8", "rgba8", "bgra8", "mono8"),
     (FeatureKind.IMAGE, COMPRESSED): ("jpeg", "png"),
     (FeatureKind.DEPTH, IMAGE): ("32FC1", "16UC1"),
+    (FeatureKind.DEPTH, COMPRESSED): ("32FC1", "16UC1"),
 }
 COMMAND_TYPES = (
     "std_msgs/msg/Float64MultiArray",

@@ -15,6 +15,9 @@ from vla_ros.core.errors import ContractError
 from vla_ros.core.kinematics import Chain
 from vla_ros.core.limits import JointLimits, WorkspaceBox
 
+#: Message type of images that have to be decoded.
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObservationSpec:
@@ -24,7 +27,8 @@ class ObservationSpec:
         feature: LeRobot name, for example `observation.images.front`.
         topic: Where the messages come from.
         type: Message type, for example `sensor_msgs/msg/Image`.
-        encoding: Encoding of an image; "" for other features.
+        encoding: Encoding of an image: of its pixels, or of colours that are compressed `jpeg` or
+            `png`; "" for other features.
         width: Width of an image in [px]; 0 for other features.
         height: Height of an image in [px]; 0 for other features.
         rate_hz: Promised rate in [Hz].
@@ -60,6 +64,11 @@ class ObservationSpec:
     def camera(self) -> str:
         """The camera's name; "" if it is no camera."""
         return camera_of(self.feature)
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the messages have to be decoded."""
+        return self.type == COMPRESSED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

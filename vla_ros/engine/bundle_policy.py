@@ -26,6 +26,7 @@ from vla_ros.engine.language import LanguageEncoder
 from vla_ros.engine.language_check import require_language
 from vla_ros.engine.reporting import report
 from vla_ros.engine.prefix_inputs import prefix_inputs, prefix_parts
+from vla_ros.observation.array_pool import ArrayPool
 from vla_ros.policy.bundle import DESCRIPTION, GRAPH, GROUNDING, LANGUAGE, TOKENIZER, Bundle
 from vla_ros.policy.configuration import CAMERAS, PolicyConfig
 
@@ -83,6 +84,7 @@ class BundlePolicy:
         self._grounder = GroundingSession(self._open(GROUNDING))
         #: What of a prefix it heeds, see `Continuing`.
         self.prefix_parts = prefix_parts(self._engine)
+        self._pool = ArrayPool()
         self._instruction = ""
         self._anchor = np.zeros((1, 2, 4), np.float32)
         self._history: deque[tuple[int, Float32Array]] = deque(maxlen=8)
@@ -259,7 +261,7 @@ class BundlePolicy:
 
     def _inputs(self, observation: Observation) -> dict[str, NDArray[np.generic]]:
         state = self._state(observation)
-        inputs = camera_inputs(self._config, observation)
+        inputs = camera_inputs(self._config, observation, self._pool)
         inputs["imu"] = checked(
             observation.imu, (self._config.imu_window, 6), np.float32, "observation.imu"
         )

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 from vla_ros.core.errors import ObservationError
 from vla_ros.core.types import Observation
+from vla_ros.observation.array_pool import ArrayPool
+from vla_ros.observation.images import without_holes
 from vla_ros.policy.configuration import CAMERAS, MODALITIES, PolicyConfig
 
 
 def camera_inputs(
-    config: PolicyConfig, observation: Observation
+    config: PolicyConfig, observation: Observation, pool: ArrayPool | None = None
 ) -> dict[str, NDArray[np.generic]]:
     """Return image and depth of each camera, a batch of one, and which modalities are `present`.
+
+    An image, and a depth without NaN or infinity, is the observation's own memory; what has to be
+    mended is in arrays of `pool`. Either lives as long as somebody holds it.
 
     Raises:
         ObservationError: if no camera is there, or an image is malformed; names it.
@@ -30,12 +37,8 @@ def camera_inputs(
         inputs[f"rgb_{camera}"] = checked(
             image, (*shape, 3), np.uint8, f"observation.images.{camera}"
         )
-        inputs[f"depth_{camera}"] = np.nan_to_num(
-            checked(depth, shape, np.float32, f"observation.depth.{camera}"),
-            nan=0.0,
-            posinf=0.0,
-            neginf=0.0,
-        )
+        metres = checked(depth, shape, np.float32, f"observation.depth.{camera}")
+        inputs[f"depth_{camera}"] = without_holes(metres.astype(np.float32, copy=False), pool)
     if not present[0, :2].any():
         raise ObservationError("observation.images", "the policy needs one camera at least")
     present[0, MODALITIES.index("imu")] = observation.imu is not None
@@ -54,7 +57,7 @@ def checked(
         ObservationError: if it has another shape or type; names the feature.
     """
     if value is None:
-        return np.zeros((1, *shape), dtype)
+        return _nothing(shape, np.dtype(dtype).name)
     if value.shape != shape or value.dtype != dtype:
         raise ObservationError(
             feature,
@@ -62,3 +65,9 @@ def checked(
             f"got {value.dtype} of shape {value.shape}",
         )
     return np.ascontiguousarray(value)[None]
+
+
+@cache
+def _nothing(shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
+    """Return the zeros that stand for what is missing, the same each time; nobody writes there."""
+    return np.zeros((1, *shape), dtype)

@@ -19,6 +19,7 @@ from vla_ros.core.protocols import (
 )
 from vla_ros.core.types import ActionChunk, Observation, UInt8Array
 from vla_ros.engine.choice import EngineChoice
+from vla_ros.observation.array_pool import ArrayPool
 from vla_ros.observation.images import fit_depth, fit_rgb
 from vla_ros.policy.bundle import Bundle
 
@@ -27,12 +28,17 @@ Sizes = Mapping[str, tuple[int, int]]
 
 
 class FittedPolicy:
-    """Hands observations on to a policy, each image in the size that the policy takes."""
+    """Hands observations on to a policy, each image in the size that the policy takes.
+
+    Fitted images are in arrays that are used again, once neither the policy nor anybody whom it
+    gave them to holds them.
+    """
 
     def __init__(self, inner: Policy, sizes: Sizes) -> None:
         """Fit the images of the cameras in `sizes` for `inner`."""
         self._inner = inner
         self._sizes = dict(sizes)
+        self._pool = ArrayPool()
 
     @property
     def name(self) -> str:
@@ -57,10 +63,7 @@ class FittedPolicy:
         if not isinstance(self._inner, Promptable):
             raise UserError(f"policy '{self.name}' cannot be shown anything; it only reads words")
         self._inner.show(
-            [
-                replace(each, observation=fit_observation(each.observation, self._sizes))
-                for each in demonstrations
-            ]
+            [replace(each, observation=self._fit(each.observation)) for each in demonstrations]
         )
 
     def report_engines(self) -> tuple[EngineReport, ...]:
@@ -74,30 +77,38 @@ class FittedPolicy:
 
     def infer(self, observation: Observation) -> ActionChunk:
         """Return the chunk for one observation of the robot's own image sizes."""
-        return self._inner.infer(fit_observation(observation, self._sizes))
+        return self._inner.infer(self._fit(observation))
 
     def notice(self, observation: Observation) -> None:
         """Hand on an observation for which no chunk is wanted, if the policy takes note."""
         if isinstance(self._inner, Noticing):
-            self._inner.notice(fit_observation(observation, self._sizes))
+            self._inner.notice(self._fit(observation))
 
     def draw_attention(self, observation: Observation, camera: str) -> UInt8Array | None:
         """Return the fitted image of a camera with what was looked at; None if that is unknown."""
         if not isinstance(self._inner, Attentive):
             return None
-        return self._inner.draw_attention(fit_observation(observation, self._sizes), camera)
+        return self._inner.draw_attention(self._fit(observation), camera)
+
+    def _fit(self, observation: Observation) -> Observation:
+        return fit_observation(observation, self._sizes, self._pool)
 
 
-def fit_observation(observation: Observation, sizes: Sizes) -> Observation:
-    """Return the observation with the images and depths of the cameras in `sizes` fitted."""
+def fit_observation(
+    observation: Observation, sizes: Sizes, pool: ArrayPool | None = None
+) -> Observation:
+    """Return the observation with the images and depths of the cameras in `sizes` fitted.
+
+    Those that are resized are in arrays of `pool`.
+    """
     return replace(
         observation,
         images={
-            camera: fit_rgb(image, *sizes[camera]) if camera in sizes else image
+            camera: fit_rgb(image, *sizes[camera], pool) if camera in sizes else image
             for camera, image in observation.images.items()
         },
         depths={
-            camera: fit_depth(depth, *sizes[camera]) if camera in sizes else depth
+            camera: fit_depth(depth, *sizes[camera], pool) if camera in sizes else depth
             for camera, depth in observation.depths.items()
         },
     )

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from vla_ros.core.errors import ObservationError
+from vla_ros.observation.array_pool import ArrayPool
+from vla_ros.observation.decompression import decompress_depth, decompress_rgb
+from vla_ros.observation.images import to_metres
 from vla_ros.ros.stamps import to_time
 
 AnyArray = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
@@ -48,9 +51,6 @@ TO_RGB: dict[str, int | None] = {
     "mono8": cv2.COLOR_GRAY2RGB,
 }
 
-#: Depth encodings (REP 118) and the factor that makes metres of them.
-TO_METRES = {"32FC1": 1.0, "16UC1": 0.001}
-
 
 def decode(message: Image, *, topic: str, encoding: str, width: int, height: int) -> AnyArray:
     """Return a view of the pixels (H, W) or (H, W, C); no copy when rows are contiguous.
@@ -83,33 +83,45 @@ def decode(message: Image, *, topic: str, encoding: str, width: int, height: int
 
 
 def read_rgb(
-    message: Image | CompressedImage, *, topic: str, encoding: str, width: int, height: int
+    message: Image,
+    *,
+    topic: str,
+    encoding: str,
+    width: int,
+    height: int,
+    pool: ArrayPool | None = None,
 ) -> UInt8Array:
-    """Return the colours (H, W, 3) as RGB."""
-    if isinstance(message, CompressedImage):
-        return _decompress(message, topic=topic, encoding=encoding, width=width, height=height)
+    """Return the colours (H, W, 3) as RGB.
+
+    Those that are RGB already are the message's own memory, which lives as long as they do; others
+    are written once, into an array of `pool`.
+    """
     pixels = decode(message, topic=topic, encoding=encoding, width=width, height=height)
     conversion = TO_RGB[encoding]
     if conversion is None:
         return pixels.astype(np.uint8, copy=False)
-    return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
+    colours: UInt8Array = (pool or ArrayPool()).take((height, width, 3), np.uint8)
+    cv2.cvtColor(pixels, conversion, dst=colours)
+    return colours
 
 
 def read_depth(
-    message: Image, *, topic: str, encoding: str, width: int, height: int
+    message: Image,
+    *,
+    topic: str,
+    encoding: str,
+    width: int,
+    height: int,
+    pool: ArrayPool | None = None,
 ) -> Float32Array:
     """Return the depth (H, W) in [m]; holes are 0.
 
     NaN and infinity mark holes and far points (REP 117), so they become 0. An image with no valid
-    point at all comes from a sensor that sees nothing and is refused.
+    point at all comes from a sensor that sees nothing and is refused. Metres in which nothing has
+    to be mended are the message's own memory; others are written into an array of `pool`.
     """
     pixels = decode(message, topic=topic, encoding=encoding, width=width, height=height)
-    depth = pixels.astype(np.float32) * np.float32(TO_METRES[encoding])
-    good = np.isfinite(depth) & (depth > 0.0)
-    if not good.any():
-        raise ObservationError(topic, "depth image holds no finite point above 0 m")
-    depth[~good] = 0.0
-    return depth
+    return to_metres(pixels, topic=topic, encoding=encoding, pool=pool)
 
 
 def write_image(pixels: AnyArray, *, encoding: str, stamp_ns: int, frame_id: str) -> Image:
@@ -128,27 +140,40 @@ def write_image(pixels: AnyArray, *, encoding: str, stamp_ns: int, frame_id: str
     return message
 
 
-def _decompress(
-    message: CompressedImage, *, topic: str, encoding: str, width: int, height: int
-) -> UInt8Array:
-    # "jpeg", or as image_transport writes it: "rgb8; jpeg compressed bgr8"
-    if encoding not in re.findall(r"\w+", message.format.lower().replace("jpg", "jpeg")):
-        raise ObservationError(
-            topic, f"format is '{message.format}', the contract says '{encoding}'"
-        )
-    try:
-        pixels = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # for example an empty message
-        pixels = None
-    if pixels is None:
-        raise ObservationError(
-            topic,
-            f"'{message.format}' image of {len(message.data)} bytes cannot be decoded",
-        )
-    if pixels.shape[:2] != (height, width):
-        raise ObservationError(
-            topic,
-            f"image is {pixels.shape[1]}x{pixels.shape[0]} px, the contract says "
-            f"{width}x{height} px",
-        )
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+def read_compressed(
+    message: CompressedImage,
+    *,
+    topic: str,
+    encoding: str,
+    width: int,
+    height: int,
+    depth: bool,
+    pool: ArrayPool,
+) -> UInt8Array | Float32Array:
+    """Return the colours (H, W, 3) as RGB, or the depth (H, W) in [m], in an array of `pool`.
+
+    Raises:
+        ObservationError: if it is not what the contract says, or is damaged.
+    """
+    _check_format(message.format, topic, encoding, depth)
+    decompress = decompress_depth if depth else decompress_rgb
+    return decompress(
+        memoryview(message.data).tobytes(),
+        topic=topic,
+        encoding=encoding,
+        width=width,
+        height=height,
+        pool=pool,
+    )
+
+
+def _check_format(written: str, topic: str, encoding: str, depth: bool) -> None:
+    """Check a text such as "jpeg", "rgb8; jpeg compressed bgr8", "16UC1; compressedDepth png"."""
+    words = re.findall(r"\w+", written.lower().replace("jpg", "jpeg"))
+    if depth:
+        wanted, good = f"{encoding}; compressedDepth png", "compresseddepth" in words
+        good = good and encoding.lower() in words and "rvl" not in words
+    else:
+        wanted, good = encoding, encoding in words and "compresseddepth" not in words
+    if not good:
+        raise ObservationError(topic, f"format is '{written}', the contract says '{wanted}'")

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CompressedImage
 
 from vla_ros.contract import FeatureKind, ObservationSpec, RobotContract
 from vla_ros.core.types import FloatArray
+from vla_ros.observation.decompression import DEPTH_HEADER
 from vla_ros.ros.images import FORMATS, write_image
 from vla_ros.ros.imu import write_imu
 from vla_ros.ros.joints import write_joint_state
@@ -24,6 +25,9 @@ from vla_ros.ros.stamps import NANOSECONDS
 PICTURES = 4
 #: Every message begins with 4 bytes that tell the encoding, then the stamp.
 STAMP_AT = 4
+#: How `compressed_depth_image_transport` quantizes by default: 10 m at most, 1 % at 1 m.
+A = np.float32(100.0 * 101.0)
+B = np.float32(1.0 - A / 10.0)
 
 
 class SampleMessages:
@@ -61,16 +65,25 @@ class SampleMessages:
     def _picture(self, spec: ObservationSpec) -> Any:
         colours = spec.kind is FeatureKind.IMAGE
         pixels = self._colours(spec) if colours else self._depth(spec)
-        if not spec.type.endswith("CompressedImage"):
+        if not spec.compressed:
             return write_image(pixels, encoding=spec.encoding, stamp_ns=1, frame_id=spec.frame)
-        extension = {"jpeg": ".jpg", "png": ".png"}[spec.encoding]
-        _, data = cv2.imencode(extension, pixels)
-        message = CompressedImage(format=spec.encoding, data=array.array("B", data.tobytes()))
+        message = CompressedImage(format=spec.encoding)
+        header = b""
+        if not colours:
+            message.format, header = (
+                f"{spec.encoding}; compressedDepth png",
+                DEPTH_HEADER.pack(0, A, B),
+            )
+            if spec.encoding == "32FC1":
+                values = np.divide(A, pixels, out=np.zeros_like(pixels), where=pixels > 0)
+                pixels = np.where(pixels > 0, np.round(values + B), 0.0).astype(np.uint16)
+        _, data = cv2.imencode(".jpg" if spec.encoding == "jpeg" else ".png", pixels)
+        message.data = array.array("B", header + data.tobytes())
         message.header.frame_id = spec.frame
         return message
 
     def _colours(self, spec: ObservationSpec) -> NDArray[Any]:
-        channels = 3 if "CompressedImage" in spec.type else FORMATS[spec.encoding].channels
+        channels = 3 if spec.compressed else FORMATS[spec.encoding].channels
         coarse = self._rng.integers(0, 256, (12, 16, channels), dtype=np.uint8)
         smooth = cv2.resize(coarse, (spec.width, spec.height), interpolation=cv2.INTER_CUBIC)
         noise = self._rng.integers(0, 6, smooth.shape, dtype=np.uint8)

@@ -16,10 +16,12 @@ from vla_ros.contract import DEPTHS, IMAGES, ObservationSpec, RobotContract
 from vla_ros.core.conventions import IMU_WINDOW, PATIENCE_NS
 from vla_ros.core.errors import ContractError, ObservationError
 from vla_ros.observation.aligner import ObservationAligner
+from vla_ros.observation.array_pool import ArrayPool
+from vla_ros.observation.newest_jobs import NewestJobs
 from vla_ros.observation.rates import RateMonitor, RateReport
 from vla_ros.observation.stream import StreamSpec
 from vla_ros.ros.diagnostics import ERROR, OK, WARN, Finding
-from vla_ros.ros.images import FORMATS, read_depth, read_rgb
+from vla_ros.ros.images import FORMATS, read_compressed, read_depth, read_rgb
 from vla_ros.ros.imu import read_imu
 from vla_ros.ros.joints import JointStateReader, OtherJoints
 from vla_ros.ros.qos import sensor_qos
@@ -27,6 +29,9 @@ from vla_ros.ros.stamps import to_ns
 from vla_ros.ros.transport import large_frame_advice
 
 Reader = Callable[[Any], NDArray[np.generic]]
+
+#: Threads that decode, if there is anything to decode: decoders let go of Python's lock.
+DECODERS = 2
 
 MESSAGE_TYPES = {
     "sensor_msgs/msg/Image": Image,
@@ -37,7 +42,12 @@ MESSAGE_TYPES = {
 
 
 class SensorStreams:
-    """Subscriptions to every observation of a contract, feeding an `ObservationAligner`."""
+    """Subscriptions to every observation of a contract, feeding an `ObservationAligner`.
+
+    Compressed images are decoded in threads of their own. Where they come faster than that, the
+    newest of each camera is decoded next and the others never: nothing waits in a queue, and the
+    executor goes on with joint states meanwhile.
+    """
 
     def __init__(self, node: Node, contract: RobotContract, reliability: str) -> None:
         """Subscribe.
@@ -57,6 +67,9 @@ class SensorStreams:
         frames = self._specs[self.aligner.reference]
         self.frame_rate_hz, self.frame_topic = frames.rate_hz, frames.topic
         self._heard: set[str] = set()
+        self._decoding: NewestJobs | None = None
+        if any(item.compressed for item in contract.observations):
+            self._decoding = NewestJobs("decoding", DECODERS, self._on_decoding_error)
         self._rates = {spec.feature: RateMonitor(spec.rate_hz) for spec in specs}
         for item in contract.observations:
             if item.type not in MESSAGE_TYPES:
@@ -77,6 +90,11 @@ class SensorStreams:
         for rate in self._rates.values():
             rate.start(self.now_ns())
 
+    def close(self) -> None:
+        """End the threads that decode."""
+        if self._decoding is not None:
+            self._decoding.close()
+
     def now_ns(self) -> int:
         """Return ROS time in [ns], the clock of the stamps."""
         return int(self._node.get_clock().now().nanoseconds)
@@ -93,6 +111,16 @@ class SensorStreams:
         ]
 
     def _receive(self, feature: str, read: Reader, message: Any) -> None:
+        """Take a message, in the executor's thread."""
+        if self._decoding is None or not self._observations[feature].compressed:
+            if not self._take(feature, read, message):
+                return
+        else:
+            self._decoding.submit(feature, partial(self._take, feature, read, message))
+        self._rates[feature].count(self.now_ns())
+
+    def _take(self, feature: str, read: Reader, message: Any) -> bool:
+        """Make the feature of a message; return false if it is of another device."""
         try:
             value = read(message)
             stamp_ns = to_ns(message.header.stamp)
@@ -102,13 +130,18 @@ class SensorStreams:
         except OtherJoints as error:
             if feature not in self._heard:  # else another device on the same topic is welcome
                 self.aligner.refuse(feature, error.reason)
-            return
+            return False
         except ObservationError as error:
             self.aligner.refuse(feature, error.reason)
         else:
             self.aligner.add(feature, stamp_ns, value)
         self._heard.add(feature)
-        self._rates[feature].count(self.now_ns())
+        return True
+
+    def _on_decoding_error(self, feature: str, error: Exception) -> None:
+        """Say what is a bug of ours, and go on without that image."""
+        self.aligner.refuse(feature, f"decoding failed: {error!r}")
+        self._node.get_logger().error(f"{self._specs[feature].topic}: {error!r}")
 
     def _finding(self, feature: str, fault: str, rate: RateReport) -> Finding:
         spec = self._specs[feature]
@@ -124,6 +157,8 @@ class SensorStreams:
             "expected_hz": spec.rate_hz,
             "required": spec.required,
         }
+        if self._decoding is not None and self._observations[feature].compressed:
+            values["not_decoded"] = self._decoding.replaced[feature]
         return Finding(name=spec.topic, message=message, level=level, values=values)
 
     def _explain_shortfall(self, spec: StreamSpec, rate: RateReport) -> str:
@@ -158,7 +193,7 @@ class SensorStreams:
 def stream_spec(item: ObservationSpec) -> StreamSpec:
     """Return what the contract promises about one stream."""
     size = 0
-    if item.width and item.height and item.encoding in FORMATS:
+    if item.encoding in FORMATS and not item.compressed:
         pixel = FORMATS[item.encoding]
         size = item.width * item.height * pixel.channels * np.dtype(pixel.dtype).itemsize
     camera = item.feature.startswith((IMAGES, DEPTHS))
@@ -179,9 +214,17 @@ def make_reader(item: ObservationSpec, joints: tuple[str, ...]) -> Reader:
         return JointStateReader(item.topic, joints).read
     if item.type == "sensor_msgs/msg/Imu":
         return partial(read_imu, topic=item.topic)
-    read = read_depth if item.feature.startswith(DEPTHS) else read_rgb
+    depth, pool = item.feature.startswith(DEPTHS), ArrayPool()
+    read: Callable[..., NDArray[np.generic]] = read_depth if depth else read_rgb
+    if item.compressed:
+        read = partial(read_compressed, depth=depth)
     return partial(
-        read, topic=item.topic, encoding=item.encoding, width=item.width, height=item.height
+        read,
+        topic=item.topic,
+        encoding=item.encoding,
+        width=item.width,
+        height=item.height,
+        pool=pool,
     )
 
 
