@@ -22,7 +22,7 @@ from vla_ros.engine.tensorrt.building import BuiltEngine, build_engine
 from vla_ros.engine.tensorrt.library import load_library
 from vla_ros.engine.tensorrt.metadata import check_engine, read_metadata
 from vla_ros.engine.tensorrt.plan import read_header
-from vla_ros.engine.tensorrt.precision import precision_of, read_typed
+from vla_ros.engine.tensorrt.precision import precision_of, write_typed
 from vla_ros.policy.bundle import file_sha256
 from vla_ros.policy.graph_origin import forget_origin
 from vla_ros.testing.small_graph import small_graph_inputs, write_small_graph
@@ -245,32 +245,59 @@ def test_only_the_batch_may_be_open(build: Build, tmp_path: Path) -> None:
 def test_sixteen_bits_are_built_and_stay_near_the_graph(
     build: Build, graph: Graph, tmp_path: Path, precision: str
 ) -> None:
+    (tmp_path / "typed").mkdir()
     assert build(precision=precision).metadata.key.precision == precision
-    typed = read_typed(graph.path, precision)
+    path, typed = write_typed(graph.path, precision, tmp_path / "typed")
     assert precision_of(typed) == precision
     if precision == "bf16":
         return  # neither ONNX before opset 22 nor ONNX Runtime's CPU knows it: only built
     onnx.checker.check_model(typed, full_check=True)
-    onnx.save(typed, tmp_path / "typed.onnx")
     inputs = small_graph_inputs(1, seed=3)
-    for found, wanted in zip(
-        _run(tmp_path / "typed.onnx", inputs), _run(graph.path, inputs), strict=True
-    ):
+    for found, wanted in zip(_run(path, inputs), _run(graph.path, inputs), strict=True):
         assert 0 < np.abs(found - wanted).max() <= 2e-3 * max(1.0, np.abs(wanted).max())
 
 
-def test_a_weight_too_large_for_sixteen_bits_stays_as_it_is(graph: Graph) -> None:
+def test_a_weight_too_large_for_sixteen_bits_stays_as_it_is(graph: Graph, tmp_path: Path) -> None:
     model = onnx.load(str(graph.path))
     mix = next(tensor for tensor in model.graph.initializer if tensor.name == "mix")
     large = numpy_helper.to_array(mix).copy()
     large[0, 0] = 1e6
     mix.CopyFrom(numpy_helper.from_array(large, "mix"))
     onnx.save(model, str(graph.path))
-    kept = {tensor.name: tensor for tensor in read_typed(graph.path, "fp16").graph.initializer}
+    _, half = write_typed(graph.path, "fp16", tmp_path)
+    kept = {tensor.name: tensor for tensor in half.graph.initializer}
     assert kept["mix"].data_type == TensorProto.FLOAT
     assert kept["filters.fp16"].data_type == TensorProto.FLOAT16
-    narrow = {tensor.name for tensor in read_typed(graph.path, "bf16").graph.initializer}
-    assert {"mix.bf16", "filters.bf16"} <= narrow
+    _, brain = write_typed(graph.path, "bf16", tmp_path)
+    assert {"mix.bf16", "filters.bf16"} <= {tensor.name for tensor in brain.graph.initializer}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_weights_in_a_file_of_their_own_are_built_in_and_count_for_what_the_engine_is(
+    build: Build, graph: Graph, tmp_path: Path, precision: str
+) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    onnx.save(
+        onnx.load(str(graph.path)),
+        str(folder / "small.onnx"),
+        save_as_external_data=True,
+        location="weights",
+        size_threshold=0,
+    )
+    large = Graph(path=folder / "small.onnx")
+    first = build(large, precision=precision)
+    assert first.metadata.engine_bytes == pytest.approx(
+        build(precision=precision).metadata.engine_bytes, rel=0.01
+    )
+    weights = np.fromfile(folder / "weights", np.uint8)
+    weights[3] ^= 1
+    weights.tofile(folder / "weights")
+    second = build(large, precision=precision)
+    assert second.metadata.key != first.metadata.key
+    (folder / "weights").unlink()
+    with pytest.raises(EngineError, match=r"small\.onnx: cannot be read: .*weights"):
+        build(large)
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp8"])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import onnx
 
 from vla_ros.core.errors import EngineError
 from vla_ros.engine.engine import BATCH, Graph, TensorSpec
@@ -16,7 +19,7 @@ from vla_ros.engine.tensorrt.files import replace_file
 from vla_ros.engine.tensorrt.library import Library, load_library
 from vla_ros.engine.tensorrt.metadata import EngineKey, EngineMetadata, check_header
 from vla_ros.engine.tensorrt.parsing import parse_graph, with_modules
-from vla_ros.engine.tensorrt.precision import read_typed
+from vla_ros.engine.tensorrt.precision import write_typed
 from vla_ros.engine.tensorrt.target import find_device
 from vla_ros.policy.bundle import DESCRIPTION, file_sha256
 
@@ -81,7 +84,9 @@ def build_engine(
     )
     progress(f"{graph.path.name}: {lib.title} {lib.version} builds it in {precision} for {device}")
     began = time.monotonic()
-    plan, inputs, outputs = _build(lib, graph, key, timing_cache, progress)
+    with tempfile.TemporaryDirectory() as folder:
+        typed = write_typed(graph.path, precision, Path(folder))
+        plan, inputs, outputs = _build(lib, graph, typed, key, timing_cache, progress)
     metadata = EngineMetadata(
         key=key,
         bundle_sha256=_bundle_sha256(graph),
@@ -100,6 +105,7 @@ def build_engine(
 def _build(
     lib: Library,
     graph: Graph,
+    typed: tuple[Path, onnx.ModelProto],
     key: EngineKey,
     timing_cache: Path | None,
     progress: Callable[[str], None],
@@ -108,8 +114,7 @@ def _build(
     log.errors.clear()
     builder = lib.api.Builder(log)
     network = builder.create_network(lib.network_flags())
-    model = read_typed(graph.path, key.precision)
-    parser = parse_graph(lib, network, log, graph.path, model)
+    parser = parse_graph(lib, network, log, graph.path, typed)
     config = builder.create_builder_config()
     config.progress_monitor = lib.monitor(lambda text: progress(f"{graph.path.name}: {text}"))
     config.clear_flag(lib.api.BuilderFlag.TF32)  # fp32 means fp32
@@ -124,7 +129,7 @@ def _build(
     if plan is None:
         raise EngineError(
             f"{graph.path}: {lib.title} {lib.version} cannot build it for {key.device}: "
-            + with_modules("; ".join(log.errors) or "it does not say why", model)
+            + with_modules("; ".join(log.errors) or "it does not say why", typed[1])
         )
     if timing_cache is not None and lib.times_when_building:
         replace_file(timing_cache, bytes(config.get_timing_cache().serialize()))

@@ -10,6 +10,8 @@ from vla_ros.core.errors import EngineError
 from vla_ros.engine.engine import Graph
 from vla_ros.engine.tensorrt.files import replace_file
 from vla_ros.engine.tensorrt.metadata import EngineKey, EngineMetadata, check_engine
+from vla_ros.engine.tensorrt.precision import read_graph
+from vla_ros.policy.bundle import file_sha256
 
 #: Builds the engine of a key into the folder that is given, and returns its file.
 Build = Callable[[Path], Path]
@@ -96,7 +98,7 @@ def key_of(
         EngineError: if the graph cannot be read.
     """
     try:
-        sha256 = graph.sha256
+        sha256 = graph_sha256(graph)
     except OSError as error:
         raise EngineError(f"{graph.path}: cannot be read: {error}") from error
     return EngineKey(
@@ -109,6 +111,24 @@ def key_of(
         fewest=fewest,
         most=most,
     )
+
+
+def graph_sha256(graph: Graph) -> str:
+    """Return the hash of a graph, with that of weights in other files where it has such.
+
+    Raises:
+        EngineError: if the file is no graph.
+        OSError: if a file cannot be read.
+    """
+    own = graph.sha256
+    tensors = read_graph(graph.path).graph.initializer
+    names = {
+        entry.value for each in tensors for entry in each.external_data if entry.key == "location"
+    }
+    if not names:
+        return own
+    parts = [own, *(file_sha256(graph.path.parent / name) for name in sorted(names))]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def _kernels_of(engine: Path) -> Path:

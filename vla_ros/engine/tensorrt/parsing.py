@@ -18,15 +18,23 @@ _NO_REASON = ("", "false")
 
 
 def parse_graph(
-    library: Library, network: Any, log: Any, path: Path, model: onnx.ModelProto
+    library: Library, network: Any, log: Any, path: Path, typed: tuple[Path, onnx.ModelProto]
 ) -> Any:
     """Fill `network` with a graph and return the parser, which owns its weights.
+
+    Args:
+        library: Which parses.
+        network: What is filled.
+        log: The library's.
+        path: Of the graph, as the user knows it.
+        typed: The graph in the types that it is to compute in: its file, and what is in it.
 
     Raises:
         EngineError: if nodes cannot be read; names each one's operator, name and module.
     """
     parser = library.api.OnnxParser(network, log)
-    if not parser.parse(model.SerializeToString(), str(path)):
+    file, model = typed
+    if not parser.parse_from_file(str(file)):  # not from memory: it may be larger than 2 GB
         reasons = [_explain(parser.get_error(i), model) for i in range(parser.num_errors)]
         found = "; ".join(reasons or log.errors) or "it does not say why"
         raise EngineError(

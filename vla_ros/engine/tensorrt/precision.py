@@ -27,30 +27,30 @@ _HALF = {
     "bf16": (TensorProto.BFLOAT16, np.dtype(ml_dtypes.bfloat16), 3.38e38),
 }
 _WAY_OUT = "`vla_ros export BUNDLE --target tensorrt-rtx --precision int8` makes such a graph"
+#: Bytes that a protobuf file may have, with room for the nodes.
+_LARGEST_FILE = 1_900_000_000
 _FP8 = (TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2)
 
 
-def read_typed(path: Path, precision: str) -> onnx.ModelProto:
-    """Return a graph in the types of a precision.
+def write_typed(path: Path, precision: str, folder: Path) -> tuple[Path, onnx.ModelProto]:
+    """Return a graph in the types of a precision, as a file and as what is in it.
 
     Args:
-        path: The ONNX file.
+        path: The ONNX file; large weights may be in another file beside it.
         precision: fp32, fp16, bf16, int8 or fp8.
+        folder: Where a converted graph is written, if it has to be; read only while it is there.
 
     Raises:
         EngineError: if the file is no graph, or cannot be had in that precision; says why.
     """
     if precision not in PRECISIONS:
         raise EngineError(f"precision: expected one of {', '.join(PRECISIONS)}, got '{precision}'")
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:  # protobuf's and onnx's errors share no base class but this
-        raise EngineError(f"{path}: is no ONNX graph: {error}") from error
+    model = read_graph(path)
     own = precision_of(model)
     if own == "int8":
         _require_symmetric(path, model)
     if own == precision:
-        return model
+        return path, model
     if precision in ("int8", "fp8"):
         raise EngineError(
             f"{path}: is a graph in {own}; {precision} wants one with scales calibrated on data: "
@@ -61,13 +61,29 @@ def read_typed(path: Path, precision: str) -> onnx.ModelProto:
             f"{path}: is a graph in {own}, and cannot be run in {precision}: what was rounded "
             f"stays rounded; ask for {own}, or export the bundle anew in {precision}"
         )
-    _narrow(model, precision)
-    return model
+    types = _types(model)
+    model = onnx.load(str(path))  # with its weights, wherever they are
+    _narrow(model, precision, types)
+    typed = folder / f"{path.stem}.{precision}.onnx"
+    onnx.save(model, str(typed), save_as_external_data=model.ByteSize() > _LARGEST_FILE)
+    return typed, model
+
+
+def read_graph(path: Path) -> onnx.ModelProto:
+    """Return a graph without weights that are in another file.
+
+    Raises:
+        EngineError: if the file is no graph.
+    """
+    try:
+        return onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # protobuf's and onnx's errors share no base class but this
+        raise EngineError(f"{path}: is no ONNX graph: {error}") from error
 
 
 def precision_of(model: onnx.ModelProto) -> str:
     """Return what a graph computes in, as its nodes and weights say."""
-    if any(node.op_type.endswith("QuantizeLinear") for node in model.graph.node):
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
         types = {tensor.data_type for tensor in model.graph.initializer}
         return "fp8" if types & set(_FP8) else "int8"
     sizes: Counter[int] = Counter()
@@ -77,11 +93,10 @@ def precision_of(model: onnx.ModelProto) -> str:
     return kinds[max(kinds, key=lambda kind: sizes[kind])]
 
 
-def _narrow(model: onnx.ModelProto, precision: str) -> None:
+def _narrow(model: onnx.ModelProto, precision: str, types: dict[str, int]) -> None:
     """Let what multiplies matrices compute in 16 bits, with casts around it."""
     kind, dtype, largest = _HALF[precision]
     graph = model.graph
-    types = _types(model)
     weights = {tensor.name: tensor for tensor in graph.initializer}
     narrow: dict[str, str] = {}
     nodes: list[onnx.NodeProto] = []

@@ -92,7 +92,7 @@ class TensorRTEngine:
             device=f"{gpu.name} ({gpu.capability})",
             precision=known.key.precision,
             graph=self._graph.path.name,
-            sha256=known.key.graph_sha256,
+            sha256=self._graph.sha256,
             inputs=known.inputs,
             outputs=known.outputs,
             notes={
