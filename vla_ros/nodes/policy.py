@@ -101,6 +101,12 @@ class PolicyNode(ManagedNode):
             self._thread.join(5.0)
             self._thread = None
 
+    def teardown(self) -> None:
+        """End the threads that decode images."""
+        streams: SensorStreams | None = getattr(self, "_streams", None)
+        if streams is not None:
+            streams.close()
+
     def _load(self, bundle: str) -> Policy:
         """Return the policy of a bundle directory.
 
