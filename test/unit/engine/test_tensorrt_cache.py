@@ -13,7 +13,7 @@ import pytest
 from vla_ros.core.errors import EngineError
 from vla_ros.engine.engine import Graph
 from vla_ros.engine.tensorrt.building import BuiltEngine, build_engine
-from vla_ros.engine.tensorrt.cache import EngineCache
+from vla_ros.engine.tensorrt.cache import EngineCache, bundled
 from vla_ros.engine.tensorrt.metadata import EngineKey
 from vla_ros.testing.small_graph import write_small_graph
 
@@ -179,6 +179,23 @@ def test_two_that_build_the_same_at_once_leave_one_good_engine(
         thread.join(60.0)
     assert EngineCache(tmp_path).obtain(original.metadata.key, None)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_engine_that_an_export_left_in_the_bundle_is_taken_where_the_cache_has_none(
+    built: BuiltEngine, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle"
+    (bundle / "engines").mkdir(parents=True)
+    left = bundle / "engines" / "tensorrt_rtx"
+    built.path.parent.rename(left)
+    folders = bundled(Graph(path=bundle / "small.onnx", bundle=bundle), "tensorrt_rtx")
+    cache = EngineCache(tmp_path / "cache", folders)
+    path, _ = cache.obtain(built.metadata.key, None)
+    assert path == left / built.path.name
+    cache.write_kernels(path, b"kernels")
+    assert cache.read_kernels(path) == b"kernels"
+    assert not list(left.glob("*.kernels"))  # a bundle may be read-only
+    assert bundled(Graph(path=bundle / "small.onnx"), "tensorrt_rtx") == ()
 
 
 def test_kernels_are_kept_and_those_that_were_changed_are_not_used(

@@ -1,9 +1,12 @@
-"""Where built engines are kept, outside the bundle: a folder that may be deleted at any time."""
+"""Where built engines are kept: a folder outside the bundle, that may be deleted at any time.
+
+A bundle that `vla_ros export` made may have engines of its own too; they are read, never written.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vla_ros.core.errors import EngineError
@@ -26,9 +29,15 @@ class EngineCache:
     precision and number of robots, and not a byte changed since it was built.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Use a folder."""
+    def __init__(self, folder: Path, also: Sequence[Path] = ()) -> None:
+        """Use a folder.
+
+        Args:
+            folder: Where engines are kept, and built.
+            also: Other folders in which there may be some; nothing is written there.
+        """
         self.folder = folder
+        self._folders = (folder, *also)
 
     def obtain(
         self,
@@ -47,8 +56,8 @@ class EngineCache:
             EngineError: if there is none that may be loaded and none may be built, or building
                 fails; says why.
         """
-        path = self.folder / key.file_name
         try:
+            path = self._find(key)
             return path, check_engine(path, key)
         except EngineError as error:
             if build is None:
@@ -61,13 +70,18 @@ class EngineCache:
         built = build(self.folder)
         return built, check_engine(built, key)
 
+    def _find(self, key: EngineKey) -> Path:
+        """Return the first file of that name; where it would be kept, if there is none."""
+        paths = [folder / key.file_name for folder in self._folders]
+        return next((path for path in paths if path.is_file()), paths[0])
+
     def read_kernels(self, engine: Path) -> bytes:
         """Return the kernels that were compiled for an engine; empty if there are none.
 
         A file that was truncated or changed counts as none: they are compiled anew.
         """
         try:
-            data = _kernels_of(engine).read_bytes()
+            data = self._kernels_of(engine).read_bytes()
         except OSError:
             return b""
         digest, kernels = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
@@ -79,7 +93,17 @@ class EngineCache:
         Raises:
             OSError: if they cannot be written; the engine runs without.
         """
-        replace_file(_kernels_of(engine), hashlib.sha256(kernels).digest() + kernels)
+        replace_file(self._kernels_of(engine), hashlib.sha256(kernels).digest() + kernels)
+
+    def _kernels_of(self, engine: Path) -> Path:
+        return self.folder / f"{engine.name}.kernels"
+
+
+def bundled(graph: Graph, library: str) -> tuple[Path, ...]:
+    """Return the folders of a bundle in which `vla_ros export` leaves engines."""
+    if graph.bundle is None:
+        return ()
+    return graph.bundle / "engines" / library, graph.bundle / "engines"
 
 
 def key_of(
@@ -129,7 +153,3 @@ def graph_sha256(graph: Graph) -> str:
         return own
     parts = [own, *(file_sha256(graph.path.parent / name) for name in sorted(names))]
     return hashlib.sha256("".join(parts).encode()).hexdigest()
-
-
-def _kernels_of(engine: Path) -> Path:
-    return engine.with_name(engine.name + ".kernels")

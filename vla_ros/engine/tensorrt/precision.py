@@ -32,6 +32,21 @@ _LARGEST_FILE = 1_900_000_000
 _FP8 = (TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2)
 
 
+def read_typed(path: Path, precision: str) -> onnx.ModelProto:
+    """Return a graph, with all its weights, in the types of a precision.
+
+    Raises:
+        EngineError: if the file is no graph, or cannot be had in that precision; says why.
+    """
+    model = read_graph(path)
+    converted = require_precision(path, model, precision)
+    types = _types(model) if converted else {}
+    model = onnx.load(str(path))  # with its weights, wherever they are
+    if converted:
+        _narrow(model, precision, types)
+    return model
+
+
 def write_typed(path: Path, precision: str, folder: Path) -> tuple[Path, onnx.ModelProto]:
     """Return a graph in the types of a precision, as a file and as what is in it.
 
@@ -43,14 +58,28 @@ def write_typed(path: Path, precision: str, folder: Path) -> tuple[Path, onnx.Mo
     Raises:
         EngineError: if the file is no graph, or cannot be had in that precision; says why.
     """
+    model = read_graph(path)
+    if not require_precision(path, model, precision):
+        return path, model
+    model = read_typed(path, precision)
+    typed = folder / f"{path.stem}.{precision}.onnx"
+    onnx.save(model, str(typed), save_as_external_data=model.ByteSize() > _LARGEST_FILE)
+    return typed, model
+
+
+def require_precision(path: Path, model: onnx.ModelProto, precision: str) -> bool:
+    """Return whether a graph has to be converted to a precision.
+
+    Raises:
+        EngineError: if it cannot be had in that precision; says why.
+    """
     if precision not in PRECISIONS:
         raise EngineError(f"precision: expected one of {', '.join(PRECISIONS)}, got '{precision}'")
-    model = read_graph(path)
     own = precision_of(model)
     if own == "int8":
         _require_symmetric(path, model)
     if own == precision:
-        return path, model
+        return False
     if precision in ("int8", "fp8"):
         raise EngineError(
             f"{path}: is a graph in {own}; {precision} wants one with scales calibrated on data: "
@@ -61,12 +90,7 @@ def write_typed(path: Path, precision: str, folder: Path) -> tuple[Path, onnx.Mo
             f"{path}: is a graph in {own}, and cannot be run in {precision}: what was rounded "
             f"stays rounded; ask for {own}, or export the bundle anew in {precision}"
         )
-    types = _types(model)
-    model = onnx.load(str(path))  # with its weights, wherever they are
-    _narrow(model, precision, types)
-    typed = folder / f"{path.stem}.{precision}.onnx"
-    onnx.save(model, str(typed), save_as_external_data=model.ByteSize() > _LARGEST_FILE)
-    return typed, model
+    return True
 
 
 def read_graph(path: Path) -> onnx.ModelProto:

@@ -16,7 +16,7 @@ from vla_ros.engine.cache_folder import cache_folder
 from vla_ros.engine.engine import Arrays, EngineDescription, EngineOptions, Graph
 from vla_ros.engine.tensorrt.arguments import Request
 from vla_ros.engine.tensorrt.building import build_engine
-from vla_ros.engine.tensorrt.cache import EngineCache, key_of
+from vla_ros.engine.tensorrt.cache import EngineCache, bundled, key_of
 from vla_ros.engine.tensorrt.gpu import CudaFailed, find_gpu, load_cuda
 from vla_ros.engine.tensorrt.launch import Launcher
 from vla_ros.engine.tensorrt.library import load_library
@@ -49,7 +49,7 @@ class TensorRTEngine:
         self._backend = f"{library}:{options.argument}" if options.argument else library
         self._library = load_library(library)
         self._gpu = find_gpu()
-        self._cache = EngineCache(cache_folder(options, library))
+        self._cache = EngineCache(cache_folder(options, library), bundled(graph, library))
         fewest, most = (1, LARGEST_BATCH) if options.batch is None else (options.batch,) * 2
         key = key_of(
             graph,
