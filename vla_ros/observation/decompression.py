@@ -12,6 +12,7 @@ import logging
 import struct
 from collections.abc import Callable
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -86,22 +87,38 @@ def find_jpeg_decoder() -> DecodeJpeg:
     """Return the best decoder of JPEG that is installed."""
     try:
         turbojpeg = importlib.import_module("turbojpeg")
-        decode = turbojpeg.TurboJPEG().decode
+        return _decoder_with_turbojpeg(turbojpeg)
     except ImportError:
         return decode_with_opencv
-    except (OSError, RuntimeError) as error:  # PyTurboJPEG is there, and libturbojpeg is not
+    except (OSError, RuntimeError) as error:  # libturbojpeg is missing, or not as we know it
         _log.warning("JPEG is decoded by OpenCV: PyTurboJPEG cannot be used: %s", error)
         return decode_with_opencv
-    rgb = turbojpeg.TJPF_RGB
+
+
+def _decoder_with_turbojpeg(turbojpeg: ModuleType) -> DecodeJpeg:
+    """Return a decoder that takes no damage.
+
+    PyTurboJPEG only warns of an image that is damaged, and leaves in the array whatever was there:
+    the image before, say. The method that does so is private, and is made to raise.
+
+    Raises:
+        RuntimeError: if the library is not found, or PyTurboJPEG has no such method.
+    """
+    reporting = "_TurboJPEG__report_error"
+    if not callable(getattr(turbojpeg.TurboJPEG, reporting, None)):
+        raise RuntimeError("this version reports damage in an unknown way")
+
+    def report(self: object, handle: object) -> None:
+        raise OSError("the image is damaged")
+
+    strict = type("StrictTurboJPEG", (turbojpeg.TurboJPEG,), {reporting: report})
+    decode, rgb = strict().decode, turbojpeg.TJPF_RGB
 
     def decode_with_turbojpeg(data: bytes, colours: UInt8Array) -> bool:
         try:
-            found = decode(data, pixel_format=rgb, dst=colours)
+            return decode(data, pixel_format=rgb, dst=colours) is colours
         except (OSError, ValueError):
             return False
-        if found is not colours:
-            np.copyto(colours, found)
-        return True
 
     return decode_with_turbojpeg
 

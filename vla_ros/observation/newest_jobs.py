@@ -43,9 +43,22 @@ class NewestJobs:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def closed(self) -> bool:
+        """Whether it does nothing more."""
+        return self._closed
+
+    @property
+    def pending(self) -> bool:
+        """Whether a job waits or is being done."""
+        with self._changed:
+            return bool(self._waiting or self._busy)
+
     def submit(self, name: str, job: Job) -> None:
         """Have a job done in place of one of this name that still waits; never blocks for long."""
         with self._changed:
+            if self._closed:
+                return
             if name in self._waiting:
                 self.replaced[name] += 1
             self._waiting[name] = job
