@@ -1,4 +1,4 @@
-"""`vla_ros export`: make a bundle that runs of a training checkpoint."""
+"""`vla_ros export`: make a bundle of a training checkpoint, or a faster one of a bundle."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from rich.console import Console
 from vla_ros.cli.language_files import language_directory
 from vla_ros.contract import RobotContract, load_contract
 from vla_ros.core.errors import UserError
+from vla_ros.engine.exporting.precisions import PRECISIONS, TARGETS
+from vla_ros.engine.exporting.request import ExportRequest
 from vla_ros.learning.checkpoints import (
     policy_from_checkpoint,
     read_checkpoint,
@@ -25,26 +27,106 @@ LANGUAGE_LICENCE = "LANGUAGE_LICENSE.txt"
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of a training run.")],
-    output: Annotated[Path, typer.Argument(help="The bundle's folder; made if it is not there.")],
+    source: Annotated[Path, typer.Argument(help="A bundle, or checkpoint.pt of a training run.")],
+    output: Annotated[
+        Path | None,
+        typer.Argument(help="Folder to make; for a bundle, SOURCE-PRECISION if not given."),
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help=f"What to make of a bundle: {', '.join(TARGETS)}.")
+    ] = "onnx",
+    precision: Annotated[
+        str, typer.Option(help=f"To compute in: {', '.join(PRECISIONS)}; not all for each target.")
+    ] = "fp32",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="File of recorded observations; some are recorded if not given."),
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Keep what is recorded in this .npz, for --calibration.")
+    ] = None,
+    episodes: Annotated[
+        int,
+        typer.Option(help="To measure success with, before and after; 0 plays nothing at all."),
+    ] = 20,
+    compute_capability: Annotated[
+        str, typer.Option(help="GPUs that tensorrt-rtx builds for, with commas between.")
+    ] = "SM86,SM89,SM120",
+    robots: Annotated[int, typer.Option(help="That one inference of an engine serves.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads of one inference, to time it.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that play episodes.")] = 2,
     name: Annotated[
-        str | None, typer.Option(help="Name of the policy; the folder's name if not given.")
+        str | None, typer.Option(help="Name of a checkpoint's policy; the folder's if not given.")
     ] = None,
     language: Annotated[
         Path | None,
-        typer.Option(help="Folder with the language encoder it was trained with; shipped one."),
+        typer.Option(help="Folder with the language encoder a checkpoint was trained with."),
     ] = None,
 ) -> None:
-    """Make a bundle of a checkpoint: weights (safetensors), ONNX graph, language encoder, hashes.
+    """Make a bundle that runs of a checkpoint, or a bundle in another precision of a bundle.
 
-    The graph is compared with torch on random inputs before the bundle counts as made.
+    A checkpoint becomes weights (safetensors), ONNX graphs, language encoder and hashes; the
+    graphs are compared with torch on random inputs.
 
     vla_ros export runs/mine/checkpoint.pt models/mine --name mine
+
+    A bundle becomes another one with the same weights. Its graphs are simplified, converted, and
+    compared with torch on observations that the policy gets in simulation, or on those of
+    --calibration; too far from torch, and nothing is written. Then both play the same scenes, and
+    what was made is timed against every backend that is installed: the report says which is
+    fastest here. int8 and fp8 are calibrated on the same observations.
+
+    vla_ros export models/tabletop-small --precision int8
+
+    vla_ros export models/tabletop-small --precision int8 --episodes 200 --threads 2
+
+    Engines for NVIDIA's desktop GPUs are built with no GPU present; --target tensorrt builds on
+    the GPU that runs them (data centre, Jetson).
+
+    vla_ros export models/tabletop-small --target tensorrt-rtx --precision fp16
+
+    vla_ros export models/tabletop-small --target tensorrt-rtx --compute-capability SM89
     """
+    if not source.is_dir():
+        _export_checkpoint(source, output, name, language)
+        return
+    if name is not None or language is not None:
+        raise UserError(
+            "--name and --language are for checkpoints; a bundle has both, and keeps them"
+        )
+    if episodes < 0 or robots < 1 or threads < 1:
+        raise UserError(
+            f"--episodes is {episodes}, --robots {robots}, --threads {threads}; expected 0, 1 and "
+            "1 at least"
+        )
+    from vla_ros.cli.bundle_export import export_to_bundle  # the simulator starts slowly
+
+    suffix = precision if target == "onnx" else f"{target}-{precision}"
+    whole = source.resolve()
+    request = ExportRequest(
+        source=source,
+        output=output or whole.with_name(f"{whole.name}-{suffix}"),
+        target=target,
+        precision=precision,
+        capabilities=tuple(each.strip() for each in compute_capability.split(",") if each.strip()),
+        robots=robots,
+        threads=threads,
+    )
+    export_to_bundle(
+        request, calibration=calibration, record=record, episodes=episodes, workers=workers
+    )
+
+
+def _export_checkpoint(
+    checkpoint: Path, output: Path | None, name: str | None, language: Path | None
+) -> None:
+    """Make a bundle of a checkpoint."""
     if not checkpoint.is_file():
         raise UserError(
             f"{checkpoint}: no such file; `vla_ros train` writes checkpoint.pt into its --output"
         )
+    if output is None:
+        raise UserError(f"name the folder to make: vla_ros export {checkpoint} models/mine")
     source = language_directory(language, output)
     require_language(checkpoint, source)
     bundle = save_pretrained(

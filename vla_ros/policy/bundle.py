@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Bundle:
         training: What it was trained on, and how.
         sha256: Hash of the description, and thereby of everything in the bundle.
         files: SHA-256 by file name.
+        export: How its graphs were made of those of another bundle; empty if they were not.
     """
 
     directory: Path
@@ -41,6 +42,7 @@ class Bundle:
     training: dict[str, Any]
     sha256: str
     files: dict[str, str]
+    export: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
     def open(directory: str | Path) -> Bundle:
@@ -66,6 +68,7 @@ class Bundle:
                 training=_typed(data, "training", dict),
                 sha256=hashlib.sha256(text).hexdigest(),
                 files=_typed(data, "files", dict),
+                export=_typed({"export": {}, **data}, "export", dict),
             )
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise BundleError(f"{description}: is no bundle description: {error!r}") from error
@@ -106,6 +109,7 @@ def write_description(
     contract: dict[str, Any],
     training: dict[str, Any],
     files: tuple[str, ...],
+    export: dict[str, Any] | None = None,
 ) -> Bundle:
     """Hash the files of a directory, write its `bundle.json`, and return the bundle."""
     data = {
@@ -116,6 +120,8 @@ def write_description(
         "training": training,
         "files": {file: file_sha256(directory / file) for file in files},
     }
+    if export:
+        data["export"] = export
     partial = directory / f"{DESCRIPTION}.partial"
     partial.write_text(json.dumps(data, indent=1) + "\n")
     partial.rename(directory / DESCRIPTION)

@@ -133,7 +133,8 @@ def _convolutions(model: onnx.ModelProto) -> tuple[list[str], dict[str, str]]:
 
 def _along(model: onnx.ModelProto, convolutions: Sequence[str]) -> list[str]:
     """Return convolutions with what takes their results alone: bytes stay bytes in between."""
-    part, made = set(convolutions), {}
+    part = set(convolutions)
+    made: dict[str, str] = {}
     for node in model.graph.node:  # in the order of computation
         sources = [made.get(name) for name in node.input]
         if node.op_type in _ALONG and all(source in part for source in sources):
