@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vla_ros.core.errors import UserError
 from vla_ros.core.protocols import Continuing, Policy
@@ -124,6 +124,9 @@ class Schedule:
         self.delay.hear(delay_s)
         if not self.deadline.met(delay_s):
             return None
+        if self._chunk is None or self._chunk.end_ns <= now_ns:
+            # the robot stood, so the plan from there begins when it comes, not in its middle
+            chunk = replace(chunk, stamp_ns=max(now_ns, chunk.stamp_ns))
         before, self._chunk = self._chunk, chunk
         apart = disagreement(before, chunk)
         rows = self._horizon.rows(chunk, self.delay.estimate_s, apart)
