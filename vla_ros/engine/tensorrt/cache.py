@@ -62,9 +62,9 @@ class EngineCache:
         except EngineError as error:
             if build is None:
                 raise EngineError(
-                    f"{error}; nothing is built, as was asked for: leave out `prebuilt`, or build "
-                    f"the engine by `vla_ros export BUNDLE --target "
-                    f"{key.library.replace('_', '-')} --output {self.folder.parent}`"
+                    f"{error}; nothing is built, as was asked for: leave out `prebuilt`, or run a "
+                    "bundle with engines of its own, made by `vla_ros export BUNDLE --target "
+                    f"{key.library.replace('_', '-')}`"
                 ) from error
             progress(f"{error}; building it")
         built = build(self.folder)
