@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import cast
 
 from vla_ros.contract import ContractDifference, RobotContract
@@ -12,6 +13,8 @@ from vla_ros.core.errors import UserError
 from vla_ros.core.protocols import Policy
 from vla_ros.engine.choice import EngineChoice, backends
 from vla_ros.engine.fitted_policy import open_fitted
+from vla_ros.engine.signature import is_signature
+from vla_ros.policy.bundle import DESCRIPTION
 
 #: Makes a policy of what is named, for a robot; which backends run it is its last argument.
 Opener = Callable[[str, RobotContract, EngineChoice], Policy]
@@ -20,8 +23,15 @@ Opener = Callable[[str, RobotContract, EngineChoice], Policy]
 GROUP = "vla_ros.policies"
 OWN = {
     "bundle": "vla_ros.engine.bundle_policy:open_policy",
+    "lerobot": "vla_ros.engine.lerobot_policy:open_policy",
+    "openpi": "vla_ros.engine.openpi_policy:open_policy",
+    "signature": "vla_ros.engine.signature_policy:open_policy",
     "swaying": "vla_ros.testing.swaying_policy:open_policy",
 }
+#: Policies that are made of graphs, which the engines run.
+GRAPHS = frozenset({"bundle", "signature"})
+#: File by which a LeRobot checkpoint is known.
+LEROBOT_CONFIG = "config.json"
 
 
 def open_policy(
@@ -36,7 +46,8 @@ def open_policy(
     """Return a policy for a robot, and how the robot differs from the one that it was made for.
 
     Args:
-        source: Directory of a bundle.
+        source: Directory of a bundle, of graphs with a declared signature, or of a LeRobot
+            checkpoint; for a policy that is not made of graphs, what its opener takes.
         contract: Of the robot that it will run on.
         backend: Engine that runs its graphs, `name` or `name:argument`; or a policy that is not
             made of graphs, by the name that its package offers it under.
@@ -50,15 +61,34 @@ def open_policy(
     """
     choice = EngineChoice.parse(backend, fallback, threads, cpus)
     name, _, _ = backend.partition(":")
-    if name != "bundle" and name in _policies():
+    if name not in GRAPHS and name in _policies():
         return _load(name)(source, contract, choice), []
     if name not in backends():
-        known = ", ".join(sorted({*backends(), *_policies()} - {"bundle"}))
+        known = ", ".join(sorted({*backends(), *_policies()} - GRAPHS))
         raise UserError(f"backend: expected one of {known}, got '{name}'")
-    opener = _load("bundle")
+    kind = kind_of(source)
+    if kind == "lerobot":
+        raise UserError(
+            f"{source}: is a LeRobot checkpoint, which '{name}' cannot run as it is; give "
+            "`lerobot` as the backend to run it through LeRobot, or make graphs of it with "
+            "`vla_ros export`"
+        )
+    opener = _load(kind)
+    if kind == "signature":
+        return opener(source, contract, choice), []
     if allow_differences and source:
         return open_fitted(opener, source, contract, choice)
     return opener(source, contract, choice), []
+
+
+def kind_of(source: str) -> str:
+    """Return what a source is, by the files in it: `signature`, `lerobot` or `bundle`."""
+    if is_signature(source):
+        return "signature"
+    folder = Path(source)
+    if source and (folder / LEROBOT_CONFIG).is_file() and not (folder / DESCRIPTION).is_file():
+        return "lerobot"
+    return "bundle"
 
 
 def _policies() -> dict[str, str]:
