@@ -17,6 +17,7 @@ from openvino import properties
 from openvino.properties import hint
 
 from vla_ros.core.errors import EngineError, InferenceFailed
+from vla_ros.engine.cache_folder import cache_folder
 from vla_ros.engine.engine import (
     BATCH,
     Arrays,
@@ -199,10 +200,8 @@ def _compile(
             # its threads would sit on the first cores, whoever else is there
             hint.enable_cpu_pinning: False,
         }
-    if options.cache is not None:
-        folder = options.cache / "openvino"
-        folder.mkdir(parents=True, exist_ok=True)
-        settings[properties.cache_dir] = str(folder)
+    if device != "CPU" or options.cache is not None:  # a CPU needs less than a second
+        settings[properties.cache_dir] = str(cache_folder(options, "openvino"))
     options.progress(f"{graph.path.name}: compiling for {device}")
     try:
         return core.compile_model(model, device, settings)
