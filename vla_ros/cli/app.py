@@ -42,6 +42,9 @@ SUBCOMMANDS = {
     "collect": Subcommand(
         target="vla_ros.cli.collect:collect", help="Make demonstrations with the experts."
     ),
+    "bench": Subcommand(
+        target="vla_ros.cli.bench:bench", help="Show where the time goes, on every backend."
+    ),
     "train": Subcommand(target="vla_ros.cli.train:train", help="Train a policy."),
     "language": Subcommand(
         target="vla_ros.cli.language:language", help="Make a language encoder to train on."
@@ -54,6 +57,9 @@ SUBCOMMANDS = {
     ),
     "patch": Subcommand(
         target="vla_ros.cli.patch:patch", help="Make a picture that misleads a policy."
+    ),
+    "serve": Subcommand(
+        target="vla_ros.cli.serve:serve", help="Answer for many robots what policies are asked."
     ),
 }
 

@@ -146,7 +146,7 @@ class Link:
                 session.cancel()
             reason = await _outcome(session)
             self._hang_up(reason)
-            if self.connections > before:
+            if self.connections > before and not self._stop.is_set():
                 wait_s = FIRST_WAIT_S
                 _log.warning("%s: %s; connecting again", self._address.url, reason)
             self._tried.set()
