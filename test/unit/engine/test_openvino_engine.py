@@ -18,7 +18,6 @@ from vla_ros.engine.engine import Engine, EngineOptions, Graph
 from vla_ros.testing.engine_conformance import EngineConformance
 from vla_ros.testing.small_graph import small_graph_inputs, write_small_graph
 
-
 DEVICES = openvino.Core().available_devices
 CAPABILITIES = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 with_bfloat16 = pytest.mark.skipif("BF16" not in CAPABILITIES, reason="this CPU has no bfloat16")
