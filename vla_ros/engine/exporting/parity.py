@@ -16,6 +16,8 @@ from vla_ros.engine.exporting.precisions import TOLERANCES, Tolerance
 
 #: Outputs of the grounding that list regions, and on which axis.
 _REGIONS, _BY_REGION = "regions", {"regions": 1, "embedding": 1, "similarity": 2, "pointers": 2}
+#: Output with xyz and confidence of what is seen, in its last axis.
+_POINTS = "points"
 #: Columns of a region: presence, and where its pixel begins.
 _PRESENCE, _PIXEL = 3, 4
 
@@ -88,6 +90,9 @@ def compare(
 ) -> list[TensorParity]:
     """Return how far each output of an engine is from the reference's.
 
+    Positions of points are compared times their confidence, as the policy reads them: what is not
+    seen has no position, and where a confidence rounds to 0 or to 1e-20 decides which one it gets.
+
     Args:
         reference: Torch.
         engine: What was made.
@@ -100,6 +105,8 @@ def compare(
     for row in rows:
         expected = reference.infer(row)
         found = engine.infer(row)
+        if _POINTS in found:
+            expected, found = _as_far_as_seen(expected), _as_far_as_seen(found)
         if _REGIONS in found and not exact:
             expected, found = _same_regions(expected, found)
         for name in names:
@@ -130,6 +137,13 @@ def require_parity(graph: str, found: Sequence[TensorParity], precision: str) ->
 def _bend(cosine: float, least: float) -> float:
     """Return how much of the room below a cosine of 1 is used up."""
     return (1.0 - cosine) / (1.0 - least)
+
+
+def _as_far_as_seen(outputs: Arrays) -> dict[str, Any]:
+    """Return outputs with the positions of points times their confidence."""
+    points = outputs[_POINTS]
+    confidence = points[..., 3:]
+    return {**outputs, _POINTS: np.concatenate([points[..., :3] * confidence, confidence], -1)}
 
 
 def _same_regions(expected: Arrays, found: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
