@@ -329,6 +329,8 @@ def test_a_calibrated_fp8_graph_is_built_where_the_gpu_has_fp8(
     path = _write_quantized(tmp_path / "fp8.onnx", np.dtype(ml_dtypes.float8_e4m3fn))
     built = build(Graph(path=path), precision="fp8", compute_capability="SM89")
     assert built.metadata.key.precision == "fp8"
+    with pytest.raises(EngineError, match=r"cannot build it for SM86: .*fp8"):
+        build(Graph(path=path), precision="fp8", compute_capability="SM86")
 
 
 def test_a_precision_that_does_not_exist_is_refused_with_those_that_do(build: Build) -> None:

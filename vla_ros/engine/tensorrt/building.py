@@ -124,7 +124,9 @@ def _build(
         config.set_compute_capability(getattr(lib.api.ComputeCapability, key.device), 0)
     if timing_cache is not None and lib.times_when_building:
         kept = timing_cache.read_bytes() if timing_cache.is_file() else b""
-        config.set_timing_cache(config.create_timing_cache(kept), ignore_mismatch=False)
+        # what is spoiled is not taken, and times of another GPU or version are ignored
+        times = config.create_timing_cache(kept) or config.create_timing_cache(b"")
+        config.set_timing_cache(times, ignore_mismatch=False)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise EngineError(
