@@ -18,6 +18,7 @@ from sensor_msgs.msg import CompressedImage, JointState
 from vla_ros.contract import DEPTHS, IMAGES, STATE, RobotContract, load_contract
 from vla_ros.contract.specs import COMPRESSED
 from vla_ros.core.types import Observation
+from vla_ros.observation import decompression
 from vla_ros.ros import images
 from vla_ros.ros.joints import write_joint_state
 from vla_ros.ros.sample_messages import SampleMessages
@@ -161,7 +162,7 @@ def test_a_slow_decoder_holds_up_nothing_and_the_newest_image_comes_next(
     camera: Camera, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    decompress = images.decompress_rgb
+    decompress = decompression.decompress_rgb
     threads: set[str] = set()
 
     def slow(*arguments: Any, **named: Any) -> np.ndarray:
@@ -222,7 +223,7 @@ def test_sample_messages_are_what_the_readers_take(encoding: str) -> None:
         data = samples.camera(spec, 5_000_000_123, 0)
         message = deserialize_message(data, CompressedImage)
         assert to_ns(message.header.stamp) == 5_000_000_123
-        value = make_reader(spec, contract.action.joints)(message)
+        value = np.asarray(make_reader(spec, contract.action.joints)(message), np.float32)
         if spec.feature == DEPTH:
             assert 0.25 < float(value[value > 0].mean()) < 1.25
         else:

@@ -1,17 +1,22 @@
-"""Measures the path around a bundle's policy: `vla_ros bench` and `bench/stages.py`."""
+"""Measures the path around a bundle's policy: `vla_ros bench` and `bench/stages.py`.
+
+python -m vla_ros.cli.path_measurement OPTIONS does so in a process of its own, for `vla_ros
+bench`: options are JSON, and every line that is printed is, too.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from vla_ros.cli.stage_times import spread
 from vla_ros.contract import RobotContract
 from vla_ros.core.errors import UserError
 from vla_ros.core.protocols import Policy
@@ -21,6 +26,9 @@ from vla_ros.engine.engine import Engine, EngineDescription, Graph
 from vla_ros.engine.fitted_policy import open_fitted
 from vla_ros.engine.timed_engine import EngineCall, TimedEngine
 from vla_ros.policy.bundle import Bundle
+
+#: Told how many frames are done.
+Progress = Callable[[int], None]
 
 INSTRUCTION = "lift the red cube"
 #: Frames before those that are measured: what the words mean is looked for in the first ones.
@@ -71,9 +79,7 @@ def read_size(text: str) -> tuple[int, int]:
     return size
 
 
-def measure_path(
-    options: PathOptions, progress: Callable[[int], None] = lambda done: None
-) -> dict[str, Any]:
+def measure_path(options: PathOptions, progress: Progress = lambda done: None) -> dict[str, Any]:
     """Return how long each stage takes [ms], and `overhead`: all but the model and the executor.
 
     Args:
@@ -85,57 +91,68 @@ def measure_path(
     """
     contract = resized(RobotContract.from_dict(Bundle.open(options.bundle).contract), options)
     calls: list[EngineCall] = []
-    policy, engines = open_timed(options, contract, calls)
+    before_bytes = resident_bytes()
+    policy, inner, engines = open_timed(options, contract, calls)
     policy.start(INSTRUCTION)
+    loaded_bytes = resident_bytes()
     with _node() as node:
         # rclpy reads the environment as it is imported
         from vla_ros.cli.path_run import PathRun
 
         run = PathRun(node, contract, policy, calls)
-        for _ in range(WARM_UP):
-            run.tick()
-        times = run.run(options.ticks, progress)
-        run.close()
-    overhead = [before + after for before, after in zip(times.before, times.after, strict=True)]
+        try:
+            warm = run.run(WARM_UP)
+            times = run.run(options.ticks, progress)
+            copies = run.copies(lambda: inner.inputs)
+        finally:
+            run.close()
+    overhead = [sum(each) for each in zip(times.before, times.after, strict=True)]
+    cameras = [spec for spec in contract.observations if spec.camera]
     return {
         "bundle": policy.name,
         "engines": [describe(engine.describe()) for engine in engines],
         "threads": options.threads,
         "images": {
-            spec.camera: f"{spec.width}x{spec.height}"
-            for spec in contract.observations
-            if spec.camera
+            spec.feature: f"{spec.width}x{spec.height} {spec.encoding}" for spec in cameras
         },
         "ticks": options.ticks,
         "stages": {name: spread(values) for name, values in times.stages.items()},
-        "graphs": {name: spread(values) for name, values in times.graphs.items()},
+        # what is looked for at first only is told by the first frames
+        "graphs": {name: spread(values) for name, values in (warm.graphs | times.graphs).items()},
         "before": spread(times.before),
         "after": spread(times.after),
         "overhead": spread(overhead),
         "chunks_taken": times.taken / options.ticks,
+        "copies": copies,
+        "memory": {
+            "process_bytes": resident_bytes(),
+            "engine_bytes": max(0, loaded_bytes - before_bytes),
+        },
     }
 
 
 def open_timed(
     options: PathOptions, contract: RobotContract, calls: list[EngineCall]
-) -> tuple[Policy, Sequence[Engine]]:
-    """Return the policy for a robot, and its engines, which note what they do in `calls`.
+) -> tuple[Policy, BundlePolicy, Sequence[Engine]]:
+    """Return the policy for a robot, the bundle's own in it, and its engines, which note `calls`.
 
     Raises:
         UserError: if the bundle or the backend cannot be used; says why.
     """
     engines: list[Engine] = []
+    inner: list[BundlePolicy] = []
 
     def timed(graph: Graph, choice: EngineChoice) -> Engine:
         engines.append(TimedEngine(open_engine(graph, choice), calls))
         return engines[-1]
 
     def opened(directory: str, robot: RobotContract, choice: EngineChoice) -> Policy:
-        return BundlePolicy(directory, robot, choice, open_graph=timed)
+        inner.append(BundlePolicy(directory, robot, choice, open_graph=timed))
+        return inner[-1]
 
     choice = EngineChoice(backends=(options.backend,), threads=options.threads)
     policy, _ = open_fitted(opened, str(options.bundle), contract, choice)
-    return policy, engines
+    return policy, inner[-1], engines
 
 
 def resized(contract: RobotContract, options: PathOptions) -> RobotContract:
@@ -163,10 +180,13 @@ def describe(description: EngineDescription) -> dict[str, str]:
     }
 
 
-def spread(durations_ns: Sequence[int]) -> Mapping[str, float]:
-    """Return median, 99th percentile and maximum of durations [ns], in [ms]."""
-    p50, p99, most = np.percentile(durations_ns, (50, 99, 100)) * 1e-6
-    return {"p50_ms": float(p50), "p99_ms": float(p99), "max_ms": float(most)}
+def resident_bytes() -> int:
+    """Return the memory that this process holds; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextmanager
@@ -185,3 +205,25 @@ def _node() -> Iterator[Any]:
     finally:
         node.destroy_node()
         context.shutdown()
+
+
+def main(text: str) -> int:
+    """Measure what options in JSON say; print progress, then the result or the error."""
+    values = json.loads(text)
+    values["bundle"] = Path(values["bundle"])
+    values["images"] = tuple(values["images"]) if values["images"] else None
+    try:
+        result = measure_path(PathOptions(**values), lambda done: _print({"done": done}))
+    except UserError as error:
+        _print({"error": str(error)})
+        return 2
+    _print({"result": result})
+    return 0
+
+
+def _print(values: dict[str, Any]) -> None:
+    print(json.dumps(values), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

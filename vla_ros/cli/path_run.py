@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from vla_ros_interfaces.msg import ActionChunk
 
-from vla_ros.contract import IMU, ObservationSpec, RobotContract
+from vla_ros.cli.stage_times import StageTimes
+from vla_ros.contract import IMU, FeatureKind, ObservationSpec, RobotContract
 from vla_ros.core.errors import DefectError, ObservationError, UserError
 from vla_ros.core.protocols import Policy
+from vla_ros.core.types import Observation
 from vla_ros.engine.timed_engine import EngineCall
 from vla_ros.ros.chunks import read_chunk, write_chunk
 from vla_ros.ros.command_memory import CommandMemory
@@ -33,53 +37,8 @@ from vla_ros.ros.sample_messages import SampleMessages
 from vla_ros.ros.sensor_streams import SensorStreams
 from vla_ros.safety import make_gate
 
-#: Stages of one tick in the order of time. `infer` and `executor` are not ours to shorten.
-STAGES = (
-    "callback",
-    "decode",
-    "build",
-    "preprocess",
-    "infer",
-    "postprocess",
-    "publish",
-    "executor",
-    "receive",
-    "gate",
-    "command",
-)
-#: Stages that are sensor callback to network input, and network output to command.
-BEFORE = ("callback", "decode", "build", "preprocess")
-AFTER = ("postprocess", "publish", "receive", "gate", "command")
 #: Made-up time from a frame to its observation, and longest wait for what ROS or a decoder owes.
 SETTLED_NS, PATIENCE_S = 1_000_000, 5.0
-
-
-@dataclass(slots=True, kw_only=True)
-class StageTimes:
-    """What each tick took.
-
-    Attributes:
-        stages: Durations by stage [ns], one per tick.
-        graphs: Durations of the inferences of each graph [ns].
-        before: Sensor callback to network input [ns], one per tick.
-        after: Network output to command [ns], one per tick.
-        taken: Ticks whose chunk the gate took.
-    """
-
-    stages: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    graphs: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    before: list[int] = field(default_factory=list)
-    after: list[int] = field(default_factory=list)
-    taken: int = 0
-
-    def add(self, tick: dict[str, int], calls: list[EngineCall]) -> None:
-        """Take a tick's durations [ns] and the engine calls in it."""
-        for stage in STAGES:
-            self.stages[stage].append(tick.get(stage, 0))
-        for call in calls:
-            self.graphs[call.graph].append(call.ended_ns - call.began_ns)
-        self.before.append(sum(tick.get(stage, 0) for stage in BEFORE))
-        self.after.append(sum(tick.get(stage, 0) for stage in AFTER))
 
 
 class PathRun:
@@ -119,10 +78,15 @@ class PathRun:
         self._sent_ns = {spec.feature: self._now_ns for spec in self._fast}
         self._period_ns = round(1e9 / self._cameras[0].rate_hz)
         self._frame = 0
+        self._received: dict[str, Any] = {}
+        # for `copies`: whether messages and observation of a frame are kept
+        self._watching = False
+        self._observation: Observation | None = None
 
     def close(self) -> None:
-        """Let go of the executor."""
+        """Let go of the executor and of the threads that decode."""
         self._executor.shutdown()
+        self._streams.close()
 
     def run(self, ticks: int, progress: Callable[[int], None] = lambda done: None) -> StageTimes:
         """Return what `ticks` frames took; `progress` is told after each how many are done.
@@ -132,8 +96,7 @@ class PathRun:
         """
         times = StageTimes()
         for done in range(ticks):
-            tick = self.tick()
-            times.add(tick, self._calls)
+            times.add(self.tick(), self._calls)
             times.taken += not self._driver.chunk_fault
             progress(done + 1)
         return times
@@ -148,6 +111,7 @@ class PathRun:
         stamp_ns = self._now_ns = self._now_ns + self._period_ns
         tick: dict[str, int] = defaultdict(int)
         self._calls.clear()
+        self._observation = None
         for spec in self._fast:
             self._send_readings(spec, stamp_ns, tick)
         for spec in self._cameras:
@@ -157,6 +121,41 @@ class PathRun:
         message = self._infer(stamp_ns, tick)
         self._execute(message, tick)
         return tick
+
+    def copies(
+        self, inputs: Callable[[], Mapping[str, NDArray[np.generic]]]
+    ) -> dict[str, dict[str, int]]:
+        """Return how often each camera's image is written from message to network, and the bytes.
+
+        Args:
+            inputs: Tells what the network was given in the frame before; one goes through now.
+        """
+        self._watching = True
+        self.tick()
+        self._watching = False
+        given, seen, found = inputs(), self._observation, {}
+        assert seen is not None
+        for spec in self._cameras:
+            colours = spec.kind is FeatureKind.IMAGE
+            feature = (seen.images if colours else seen.depths)[spec.camera]
+            steps = [
+                np.frombuffer(self._received[spec.feature], np.uint8),
+                feature,
+                given.get(f"{'rgb' if colours else 'depth'}_{spec.camera}", feature),
+            ]
+            written = [
+                after.nbytes
+                for before, after in pairwise(steps)
+                if not np.may_share_memory(before, after)
+            ]
+            found[spec.feature] = {
+                "message_bytes": steps[0].nbytes,
+                "copies": len(written),
+                "written_bytes": sum(written),
+            }
+        self._received.clear()
+        self._observation = None
+        return found
 
     def _send_readings(self, spec: ObservationSpec, until_ns: int, tick: dict[str, int]) -> None:
         """Deliver what a fast sensor sends from one frame to the next."""
@@ -173,8 +172,11 @@ class PathRun:
     def _deliver(self, spec: ObservationSpec, data: bytes, tick: dict[str, int]) -> None:
         kind, callback = self._receivers[spec.feature]
         began = time.perf_counter_ns()
-        callback(deserialize_message(data, kind))
+        message = deserialize_message(data, kind)
+        callback(message)
         tick["callback"] += time.perf_counter_ns() - began
+        if self._watching and spec.camera:
+            self._received[spec.feature] = message.data
 
     def _await_frames(self, stamp_ns: int, tick: dict[str, int]) -> None:
         """Wait for what is decoded in other threads."""
@@ -195,6 +197,7 @@ class PathRun:
             raise UserError(f"the path stops before the policy: {error}") from error
         message = write_chunk(chunk, bundle=self._policy.bundle_sha256)
         ended = time.perf_counter_ns()
+        self._observation = observation if self._watching else None
         if not self._calls:
             raise DefectError("the policy asked none of the engines that are timed")
         inferring = sum(call.ended_ns - call.began_ns for call in self._calls)
