@@ -346,17 +346,24 @@ def test_a_reliable_subscription_to_a_best_effort_camera_is_explained(
     explained(listener, FRONT, "its publisher is best effort and this node asks for reliable")
 
 
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [
+        ("onnxruntime", r"onnxruntime 1\.\d+\.\d+, fp32 on CPU"),
+        ("openvino", r"openvino \d+\.\d+\.\d+, fp32 on .+"),
+    ],
+)
 def test_the_diagnostics_say_what_runs_each_graph(
-    start_node: StartNode, listener: Listener
+    start_node: StartNode, listener: Listener, backend: str, said: str
 ) -> None:
-    start_node("policy", bundle=BUNDLE, backend="onnxruntime").wait_active()
+    start_node("policy", bundle=BUNDLE, backend=backend).wait_active()
     status = wait_for(lambda: listener.finding("policy: engines"), "the engines")
     assert status is not None
     assert status.level == DiagnosticStatus.OK
     runs = {item.key: item.value for item in status.values}
     assert set(runs) == {"policy.onnx", "grounding.onnx"}
     for text in runs.values():
-        assert re.fullmatch(r"onnxruntime 1\.\d+\.\d+, fp32 on CPU", text)
+        assert re.fullmatch(said, text)
 
 
 def test_a_fallback_that_was_asked_for_is_logged_and_stays_in_the_diagnostics(

@@ -55,9 +55,9 @@ class EngineChoice:
         Raises:
             EngineError: if a CPU is not there.
         """
-        names = [backend, *fallback.split(",")]
+        names = [backend.strip(), *_split(fallback)]
         return EngineChoice(
-            backends=tuple(name.strip() for name in names if name.strip()),
+            backends=tuple(name for name in names if name),
             threads=threads,
             cpus=parse_cpus(cpus),
         )
@@ -114,6 +114,17 @@ def load_backend(name: str) -> Load:
 def backends() -> dict[str, str]:
     """Return `module:function` by the name of every backend that is offered."""
     return {point.name: point.value for point in entry_points(group=GROUP)} | OWN
+
+
+def _split(listed: str) -> list[str]:
+    """Return the backends of a list; what is none belongs to the argument of the one before."""
+    names: list[str] = []
+    for name in (part.strip() for part in listed.split(",")):
+        if names and ":" in names[-1] and name.partition(":")[0] not in backends():
+            names[-1] += f",{name}"
+        else:
+            names.append(name)
+    return names
 
 
 def _open(graph: Graph, name: str, choice: EngineChoice, options: EngineOptions) -> Engine:

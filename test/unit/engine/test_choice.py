@@ -39,6 +39,13 @@ def test_a_choice_is_read_from_two_texts() -> None:
     assert EngineChoice.parse("onnxruntime").backends == ("onnxruntime",)
 
 
+def test_an_argument_may_hold_commas_in_a_list_too() -> None:
+    choice = EngineChoice.parse("tensorrt:fp16,prebuilt", "tensorrt_rtx:fp16,prebuilt,onnxruntime")
+    assert choice.backends == (
+        "tensorrt:fp16,prebuilt", "tensorrt_rtx:fp16,prebuilt", "onnxruntime",
+    )  # fmt: skip
+
+
 def test_an_unknown_backend_lists_those_that_exist(graph: Graph) -> None:
     with pytest.raises(EngineError, match=r"expected one of .*onnxruntime.*got 'cray'"):
         open_engine(graph, choose("cray"))
