@@ -174,3 +174,26 @@ def test_a_compressed_image_of_another_size_is_refused() -> None:
 def test_writing_the_wrong_element_type_is_our_bug() -> None:
     with pytest.raises(TypeError, match="'32FC1' takes f4, got float64"):
         write_image(np.zeros((2, 2)), encoding="32FC1", stamp_ns=0, frame_id="")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "32FC1"])
+def test_what_needs_no_conversion_is_the_messages_own_memory(encoding: str) -> None:
+    message = image(encoding)
+    found = read(message, encoding, depth=encoding == "32FC1")
+    assert np.shares_memory(found, np.frombuffer(message.data, np.uint8))
+
+
+@pytest.mark.parametrize("encoding", ["bgr8", "rgba8", "mono8", "16UC1"])
+def test_a_stream_that_is_converted_needs_no_new_arrays_but_for_what_is_held(
+    encoding: str,
+) -> None:
+    pool, messages = ArrayPool(), [image(encoding) for _ in range(8)]
+    convert: Callable[..., np.ndarray] = read_depth if encoding == "16UC1" else read_rgb
+    said = {"topic": TOPIC, "encoding": encoding, "width": WIDTH, "height": HEIGHT}
+    for message in messages:
+        convert(message, **said, pool=pool)
+    made = pool.made
+    held = [convert(message, **said, pool=pool) for message in messages[:4]]
+    assert pool.made == made + 3
+    for message, value in zip(messages, held, strict=False):
+        np.testing.assert_array_equal(value, convert(message, **said))
