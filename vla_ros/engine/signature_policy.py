@@ -159,9 +159,7 @@ class SignaturePolicy:
         cache = self._engine.infer(inputs)  # another engine's: good for the whole loop
         shape = next(s.shape for s in denoiser.describe().inputs if s.name == stage.noisy)
         noisy = self._noise.standard_normal((1, *map(int, shape[1:])), dtype=np.float32)
-        return denoise(
-            denoiser, stage.noisy, stage.time, stage.velocity, stage.steps, cache, noisy
-        )
+        return denoise(denoiser, stage, cache, noisy)
 
     def _state(self, observation: Observation) -> Float32Array:
         state = np.asarray(observation.state, np.float32)
