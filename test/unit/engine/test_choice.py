@@ -14,10 +14,12 @@ import pytest
 
 from vla_ros.core.errors import EngineError, InferenceFailed
 from vla_ros.core.resources import resource_path
+from vla_ros.engine.backends.onnxruntime_engine import load
 from vla_ros.engine.choice import EngineChoice, open_engine
 from vla_ros.engine.engine import Arrays, Engine, EngineDescription, EngineOptions, Graph
 from vla_ros.engine.fallback import FallbackEngine
 from vla_ros.engine.tensors import example_inputs
+from vla_ros.testing.engine_conformance import EngineConformance
 
 OPENVINO = "vla_ros.engine.backends.openvino_engine"
 POLICY = resource_path("models/tabletop-small") / "policy.onnx"
@@ -26,6 +28,15 @@ POLICY = resource_path("models/tabletop-small") / "policy.onnx"
 @pytest.fixture(scope="module")
 def graph() -> Graph:
     return Graph(path=POLICY)
+
+
+class TestEnginesThatTakeOver(EngineConformance):
+    """Several engines are one: the suite holds for them as it does for each."""
+
+    backend = "onnxruntime"
+
+    def load(self, graph: Graph, options: EngineOptions) -> Engine:
+        return FallbackEngine([load(graph, options), load(graph, options)])
 
 
 def choose(*backends: str) -> EngineChoice:
