@@ -10,6 +10,8 @@ from vla_ros.contract.specs import RobotContract
 from vla_ros.core.errors import ContractError
 from vla_ros.engine.lerobot_checkpoint import LeRobotCheckpoint
 
+#: Cameras that no robot has: some policies were made with more, and fill the place themselves.
+EMPTY = "observation.images.empty_camera"
 #: Where configurations of LeRobot say that the policy itself brings images to a size.
 RESIZES = ("resize_imgs_with_padding", "image_resolution", "resize_shape")
 
@@ -37,7 +39,11 @@ def require_fit(checkpoint: LeRobotCheckpoint, contract: RobotContract) -> tuple
 def input_names(checkpoint: LeRobotCheckpoint) -> dict[str, str]:
     """Return the robot's name by the policy's name of each feature that it takes."""
     before = {policy: robot for robot, policy in checkpoint.renamed.items()}
-    return {name: before.get(name, name) for name in checkpoint.config.input_features}
+    return {
+        name: before.get(name, name)
+        for name in checkpoint.config.input_features
+        if not name.startswith(EMPTY)
+    }
 
 
 def _inputs(checkpoint: LeRobotCheckpoint, contract: RobotContract) -> Iterator[str]:

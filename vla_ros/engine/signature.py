@@ -272,7 +272,7 @@ def _action(outputs: Section) -> ActionOutput:
         relative_to=entry.choice("relative_to", RELATIVE)
         if entry.has("relative_to")
         else RELATIVE[0],
-        normalization=_normalization(entry),
+        normalization=_normalization(entry, least=0.0),  # a joint that never moved has 0
     )
     entry.finish()
     outputs.finish()
@@ -291,13 +291,13 @@ def _denoising(entry: Section, file: Path) -> Denoising:
     return denoising
 
 
-def _normalization(entry: Section) -> Normalization:
+def _normalization(entry: Section, least: float = 1e-12) -> Normalization:
     if entry.has("mean") != entry.has("std"):
         entry.fail("mean", "mean and std go together; only one is there")
     if not entry.has("mean"):
         return Normalization()
     mean, std = (_numbers(entry, key) for key in ("mean", "std"))
-    if len(mean) != len(std) or not all(value > 0.0 for value in std):
+    if len(mean) != len(std) or not all(value >= least for value in std):
         entry.fail("std", f"expected {len(mean)} numbers above 0, as many as mean, got {std}")
     return Normalization(mean=mean, std=std)
 

@@ -6,32 +6,34 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from vla_ros.contract.features import STATE
 from vla_ros.contract.specs import RobotContract
 from vla_ros.core.conventions import MAX_CHARACTERS
 from vla_ros.core.engine_report import EngineReport
 from vla_ros.core.errors import (
-    BundleError,
     InferenceFailed,
     InstructionRejected,
     ObservationError,
 )
-from vla_ros.core.types import ActionChunk, Observation, UInt8Array
+from vla_ros.core.types import ActionChunk, Float32Array, Observation
 from vla_ros.engine.choice import EngineChoice, open_engine
 from vla_ros.engine.engine import Engine, Graph
 from vla_ros.engine.reporting import report
-from vla_ros.engine.signature import Denoising, ImageInput, Normalization, Signature, TaskInput
+from vla_ros.engine.signature import Denoising, Normalization, Signature
 from vla_ros.engine.signature_check import (
     require_columns,
     require_graph,
     require_robot,
     step_of,
 )
-
-Float32Array = NDArray[np.float32]
-Inputs = dict[str, NDArray[np.generic]]
+from vla_ros.engine.signature_inputs import (
+    Inputs,
+    image_input,
+    make_tokenizer,
+    normalize,
+    task_inputs,
+)
 
 
 class SignaturePolicy:
@@ -59,7 +61,7 @@ class SignaturePolicy:
         require_robot(signature, contract)
         self._joints = contract.action.joints
         self._step_s = signature.step_s or step_of(contract)
-        self._tokenizer = _tokenizer(signature.task) if signature.task else None
+        self._tokenizer = make_tokenizer(signature.task) if signature.task else None
         self._sha256 = signature.sha256()
         choice = choice or EngineChoice()
         self._engine = open_engine(Graph(path=signature.graph), choice)
@@ -112,7 +114,7 @@ class SignaturePolicy:
                 f"at most {MAX_CHARACTERS} are read"
             )
         if self._signature.task is not None and self._tokenizer is not None:
-            self._task = _tokens(self._signature.task, self._tokenizer, instruction)
+            self._task = task_inputs(self._signature.task, self._tokenizer, instruction)
         self._instruction = instruction
         self._noise = np.random.default_rng(0)
 
@@ -130,7 +132,7 @@ class SignaturePolicy:
         inputs = self._inputs(observation, state)
         found = self._denoise(inputs) if self._denoiser else self._ask(inputs)
         action = self._signature.action
-        positions = _undo(found[0].astype(np.float64), action.normalization)
+        positions = undo(found[0].astype(np.float64), action.normalization)
         positions = positions[:, : len(self._joints)]
         if action.relative_to == "state":
             positions = positions + state.astype(np.float64)
@@ -173,10 +175,10 @@ class SignaturePolicy:
         inputs = dict(self._task)
         for image in self._signature.images:
             camera = image.feature.rpartition(".")[2]
-            inputs[image.tensor] = _image(image, observation.images.get(camera))
+            inputs[image.tensor] = image_input(image, observation.images.get(camera))
         declared = self._signature.state
         if declared is not None:
-            inputs[declared.tensor] = _apply(state, declared.normalization)[None]
+            inputs[declared.tensor] = normalize(state, declared.normalization)[None]
         return inputs
 
 
@@ -197,38 +199,8 @@ def denoise(engine: Engine, stage: Denoising, cache: Inputs, noisy: Float32Array
     return noisy
 
 
-def open_policy(source: str, contract: RobotContract, choice: EngineChoice) -> SignaturePolicy:
-    """Open graphs with a declared signature for a robot."""
-    return SignaturePolicy(source, contract, choice)
-
-
-def _image(declared: ImageInput, image: UInt8Array | None) -> NDArray[np.generic]:
-    shape = (declared.height, declared.width, 3)
-    if image is None:
-        raise ObservationError(declared.feature, "is missing, and the policy takes it")
-    if image.shape != shape or image.dtype != np.uint8:
-        raise ObservationError(
-            declared.feature,
-            f"expected uint8 of shape {shape}, got {image.dtype} of shape {image.shape}",
-        )
-    value: NDArray[np.generic] = image
-    if declared.dtype == "float32":
-        scaled = image.astype(np.float32) * np.float32(declared.scale)
-        value = _apply(scaled, declared.normalization)
-    if declared.layout == "chw":
-        value = value.transpose(2, 0, 1)
-    return np.ascontiguousarray(value)[None]
-
-
-def _apply(value: Float32Array, normalization: Normalization) -> Float32Array:
-    if not normalization.mean:
-        return value
-    mean, std = (np.asarray(each, np.float32) for each in (normalization.mean, normalization.std))
-    normalized: Float32Array = (value - mean) / std
-    return normalized
-
-
-def _undo(value: NDArray[np.float64], normalization: Normalization) -> NDArray[np.float64]:
+def undo(value: NDArray[np.float64], normalization: Normalization) -> NDArray[np.float64]:
+    """Return actions (horizon, width) as the robot wants them; what is padded is cut off."""
     if not normalization.mean:
         return value
     mean, std = (np.asarray(each) for each in (normalization.mean, normalization.std))
@@ -237,25 +209,6 @@ def _undo(value: NDArray[np.float64], normalization: Normalization) -> NDArray[n
     return undone
 
 
-def _tokenizer(task: TaskInput) -> Tokenizer:
-    try:
-        return Tokenizer.from_file(str(task.tokenizer))
-    except Exception as error:  # tokenizers raises bare Exception
-        raise BundleError(f"{task.tokenizer}: is not a tokenizer: {error}") from error
-
-
-def _tokens(task: TaskInput, tokenizer: Tokenizer, text: str) -> Inputs:
-    if task.suffix and not text.endswith(task.suffix):
-        text += task.suffix
-    ids = tokenizer.encode(text).ids
-    if len(ids) > task.length:
-        raise InstructionRejected(
-            f"the instruction has {len(ids)} word pieces; the policy reads {task.length}. "
-            "Say it in fewer words."
-        )
-    numbers = np.full((1, task.length), task.pad, np.int64)
-    numbers[0, : len(ids)] = ids
-    inputs: Inputs = {task.tensor: numbers}
-    if task.mask:
-        inputs[task.mask] = np.arange(task.length)[None] < len(ids)
-    return inputs
+def open_policy(source: str, contract: RobotContract, choice: EngineChoice) -> SignaturePolicy:
+    """Open graphs with a declared signature for a robot."""
+    return SignaturePolicy(source, contract, choice)
