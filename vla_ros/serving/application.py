@@ -4,8 +4,8 @@ Two applications: `app`, the gateway that robots stay connected to, and `models`
 an update replaces. `vla_ros serve BUNDLE` runs them here; `serve deploy config/serve.yaml` deploys
 the same to a cluster.
 
-Robots connect to the gateway itself, past Serve's HTTP proxy: passing a websocket message through
-that costs more than a small policy's inference (bench/fleet.py).
+Robots connect to the gateway itself, past Serve's HTTP proxy: that passes every message of a
+websocket on in an actor call of its own, in either direction.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Replica:
         self._settings = settings
         self._thread = ThreadPoolExecutor(1, "inference")
         choice = EngineChoice.parse(settings.backend, threads=settings.threads)
-        self._graphs = ServedGraphs.of_bundles((settings.bundle, settings.previous), choice)
+        self._graphs = ServedGraphs.of((settings.bundle, settings.previous), choice)
 
     async def answer(self, sha256: str, questions: Sequence[bytes]) -> list[bytes] | None:
         """Return the answers to a batch; None if the graph is not here: not yet, or no more."""

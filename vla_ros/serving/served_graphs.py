@@ -51,19 +51,20 @@ class ServedGraphs:
             self._engines[graph.sha256] = engine
 
     @staticmethod
-    def of_bundles(directories: Sequence[str], choice: EngineChoice) -> ServedGraphs:
-        """Load the graphs of bundles.
+    def of(sources: Sequence[str], choice: EngineChoice) -> ServedGraphs:
+        """Load the graphs of bundles, and files `.onnx`.
 
         Raises:
             BundleError: if a bundle is incomplete or corrupted.
             EngineError: if the backend cannot run a graph.
         """
-        graphs = []
-        for bundle in (Bundle.open(Path(each).expanduser()) for each in directories if each):
-            graphs += [
-                Graph(path=bundle.file(name), bundle=bundle.directory)
-                for name in (GRAPH, GROUNDING)
-            ]
+        graphs: list[Graph] = []
+        for source in (Path(each).expanduser() for each in sources if each):
+            if source.suffix == ".onnx":
+                graphs.append(Graph(path=source))
+                continue
+            bundle = Bundle.open(source)
+            graphs += [Graph(path=bundle.file(name), bundle=source) for name in (GRAPH, GROUNDING)]
         return ServedGraphs(graphs, choice)
 
     def describe(self) -> dict[str, EngineDescription]:

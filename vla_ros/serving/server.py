@@ -142,7 +142,10 @@ def update_running(bundle: str, progress: Progress) -> ModelSettings:
         if MODELS not in serve.status().applications:
             raise UserError("Ray runs here, but no server; `vla_ros serve BUNDLE` starts one")
         handle = serve.get_deployment_handle(REPLICAS, MODELS)
-        before = read_settings(ModelSettings, handle.settings.remote().result(timeout_s=10.0))
+        try:
+            before = read_settings(ModelSettings, handle.settings.remote().result(timeout_s=10.0))
+        except TimeoutError as error:
+            raise UserError("the server has no replica that answers; is it starting?") from error
         after = _absolute(_updated(before, bundle))
         progress(f"loading {after.bundle} beside {before.bundle}")
         _run_models(serve, after)
@@ -181,7 +184,10 @@ def _import(name: str) -> ModuleType:
 def _absolute(models: ModelSettings) -> ModelSettings:
     """Return the settings with paths that hold in every process, and check the bundle."""
     bundle = Path(models.bundle).expanduser().resolve()
-    Bundle.open(bundle)
+    if bundle.suffix != ".onnx":
+        Bundle.open(bundle)
+    elif not bundle.is_file():
+        raise UserError(f"{bundle}: is missing")
     return replace(models, bundle=str(bundle))
 
 

@@ -45,7 +45,7 @@ class ModelSettings:
     """What is served, and on how many replicas.
 
     Attributes:
-        bundle: Directory of the bundle whose graphs are served.
+        bundle: Directory of the bundle whose graphs are served, or one graph, a file `.onnx`.
         previous: Of the bundle before an update, which is served beside it; "" for none.
         backend: Engine that runs the graphs, `name` or `name:argument`.
         threads: CPU threads of an inference.

@@ -64,6 +64,10 @@ class GraphServer:
         self._loop.close()
         self._graphs.close()
 
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call a function in the thread of the server's event loop."""
+        self._loop.call_soon_threadsafe(function)
+
     def _call(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10.0)
 

@@ -1,0 +1,237 @@
+"""Many robots on one server: batches against one inference per robot, and a replica that dies.
+
+python bench/fleet.py [--seconds 5] [--json PATH] [--check]
+
+1, 2, 4 ... 32 robots ask with the engine `remote`, each as soon as its last answer has come: what
+comes through, unbatched (max_batch 1) and batched, is the throughput. Then robots ask at a rate,
+half of what comes through at most, and last a replica is killed (SIGKILL) while robots move.
+Server and robots share this machine.
+
+`policy` is the shipped policy, whose arithmetic takes nearly as long per robot in a batch as alone
+on a CPU. `large` is no policy: layers of 4096 x 4096, 0.27 GB, more than the caches hold, so that
+an inference takes as long as reading its weights, for one robot as for sixteen. It stands for what
+is bound by memory, as large policies are on a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from rich.table import Table
+
+from vla_ros.cli.measurement import conclude
+from vla_ros.core.resources import resource_path
+from vla_ros.policy.bundle import GRAPH
+from vla_ros.serving.server import Server
+from vla_ros.serving.settings import GatewaySettings, ModelSettings
+
+ROBOTS = (1, 2, 4, 8, 16, 32)
+MAX_BATCH = 32
+PACED_RATE_HZ = 5.0
+DRIVEN = 4
+#: Width and number of the layers of the large graph.
+WIDTH, LAYERS = 4096, 4
+SCRIPT = Path(__file__).with_name("fleet_robots.py")
+
+
+def main() -> int:
+    """Measure, print, write, check."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bundle", type=Path, default=resource_path("models/tabletop-small"))
+    parser.add_argument("--backend", default="onnxruntime", help="of the server")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--port", type=int, default=8799)
+    parser.add_argument("--json", type=Path, help="write the results here")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a must falls short")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        results = measure(arguments, Path(folder))
+    return conclude(
+        "bench/fleet.py",
+        results,
+        json_path=arguments.json,
+        check=arguments.check,
+        table=_table(results),
+    )
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Return all results; `folder` is for what is recorded and made on the way."""
+    recorded, large = folder / "recorded.npz", folder / "large.onnx"
+    robots("record", arguments.bundle, inputs=recorded, robots=8)
+    write_large(large, folder / "large.npz")
+    models = ModelSettings(bundle=str(arguments.bundle), backend=arguments.backend)
+    gateway = GatewaySettings(port=arguments.port, max_batch=1)
+    seconds, graph = arguments.seconds, arguments.bundle / GRAPH
+    with Server(models, gateway, lambda text: print(f"{text} …", file=sys.stderr)) as server:
+        policy = compare(server, graph, recorded, seconds)
+        paced = pace(server, graph, recorded, seconds, policy)
+        killed = kill(server, arguments.bundle)
+        server.serve_models(replace(models, replicas=2))
+        killed_of_two = kill(server, arguments.bundle)
+        server.serve_models(replace(models, bundle=str(large)))
+        huge = compare(server, large, folder / "large.npz", seconds)
+    return {
+        "backend": arguments.backend,
+        "max_batch": MAX_BATCH,
+        "policy": policy,
+        "paced": paced,
+        "killed": killed,
+        "killed_of_two": killed_of_two,
+        "large": huge,
+        "large_graph": f"{LAYERS} layers of {WIDTH} x {WIDTH}, not a policy",
+    }
+
+
+def compare(server: Server, graph: Path, inputs: Path, seconds: float) -> dict[str, Any]:
+    """Return throughput and latency per number of robots, unbatched and batched, and the gain."""
+    found: dict[str, Any] = {}
+    for name, max_batch in (("unbatched", 1), ("batched", MAX_BATCH)):
+        server.open_gateway(replace(server.gateway, max_batch=max_batch))
+        found[name] = {}
+        for count in ROBOTS:
+            before = server.served()
+            row = robots("ask", graph, server=server, inputs=inputs, robots=count, seconds=seconds)
+            after = server.served()
+            sent = {key: after[key] - before[key] for key in ("questions", "batches")}
+            row["mean_batch"] = sent["questions"] / max(1, sent["batches"])
+            found[name][str(count)] = row
+            print(f"{graph.name} {name} {row}", file=sys.stderr)
+    best = {name: max(row["per_s"] for row in found[name].values()) for name in found}
+    return found | {"gain": best["batched"] / best["unbatched"], "best_per_s": best}
+
+
+def pace(
+    server: Server, graph: Path, inputs: Path, seconds: float, policy: dict[str, Any]
+) -> dict[str, Any]:
+    """Return latency where robots ask at a rate, half of what comes through at most."""
+    most = policy["best_per_s"]["batched"]
+    count = int(np.clip(0.5 * most / PACED_RATE_HZ, 1, ROBOTS[-1]))
+    row = robots(
+        "ask", graph, server=server, inputs=inputs, robots=count, seconds=4 * seconds,
+        rate=PACED_RATE_HZ,
+    )  # fmt: skip
+    return row | {
+        "rate_hz": PACED_RATE_HZ,
+        "load": row["per_s"] / most,
+        "p99_over_p50": row["p99_ms"] / row["p50_ms"],
+    }
+
+
+def kill(server: Server, bundle: Path) -> dict[str, Any]:
+    """Kill a replica while robots move; return what they did from then on."""
+    seconds = 40.0
+    process = subprocess.Popen(
+        _command("drive", bundle, server=server, robots=DRIVEN, seconds=seconds),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    if process.stdout.readline().strip() != "ready":
+        raise RuntimeError("the robots did not start")
+    time.sleep(5.0)
+    pid = server.replica_pid()
+    killed_ns = time.monotonic_ns()
+    os.kill(pid, signal.SIGKILL)
+    output, _ = process.communicate(f"{killed_ns}\n", timeout=4 * seconds)
+    return _last_json(output)
+
+
+def robots(
+    what: str, graph: Path, *, server: Server | None = None, **options: Any
+) -> dict[str, Any]:
+    """Run robots in a process of their own, and return what they saw."""
+    done = subprocess.run(
+        _command(what, graph, server=server, **options), check=True, text=True, stdout=-1
+    )
+    return {} if what == "record" else _last_json(done.stdout)
+
+
+def _command(what: str, graph: Path, *, server: Server | None, **options: Any) -> list[str]:
+    address = (
+        f"{server.address}?deadline_ms={1000 if what == 'drive' else 10000}" if server else ""
+    )
+    words = [sys.executable, str(SCRIPT), what, "--graph", str(graph), "--address", address]
+    for key, value in options.items():
+        words += [f"--{key}", str(value)]
+    return words
+
+
+def _last_json(output: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    return found
+
+
+def write_large(path: Path, inputs: Path) -> None:
+    """Write the large graph, and inputs for it."""
+    rng = np.random.default_rng(0)
+    nodes, weights, name = [], [], "x"
+    for layer in range(LAYERS):
+        matrix = rng.normal(0.0, WIDTH**-0.5, (WIDTH, WIDTH)).astype(np.float32)
+        weights.append(numpy_helper.from_array(matrix, f"w{layer}"))
+        nodes.append(helper.make_node("MatMul", [name, f"w{layer}"], [f"h{layer}"]))
+        name = "y" if layer == LAYERS - 1 else f"r{layer}"
+        nodes.append(helper.make_node("Tanh", [f"h{layer}"], [name]))
+    shape: list[str | int | None] = ["batch", WIDTH]
+    graph = helper.make_graph(
+        nodes,
+        "large",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, str(path))
+    row = {"0/x": rng.normal(size=(1, WIDTH)).astype(np.float32)}
+    np.savez(inputs, allow_pickle=False, **row)
+
+
+def _table(results: dict[str, Any]) -> Table:
+    table = Table(
+        *("graph", "robots", "unbatched /s", "p50 ms", "p99 ms"),
+        *("batched /s", "p50 ms", "p99 ms", "mean batch"),
+        title=f"bench/fleet.py, {results['backend']}",
+        title_justify="left",
+    )
+    for name in ("policy", "large"):
+        for count in ROBOTS:
+            one, many = (results[name][key][str(count)] for key in ("unbatched", "batched"))
+            cells = [row[key] for row in (one, many) for key in ("per_s", "p50_ms", "p99_ms")]
+            table.add_row(
+                name, str(count), *(f"{cell:.1f}" for cell in cells), f"{many['mean_batch']:.1f}"
+            )
+        table.add_row(name, "gain", "", "", "", f"{results[name]['gain']:.2f} x")
+    paced = results["paced"]
+    table.add_row(
+        f"paced {paced['rate_hz']:g} Hz", str(paced["robots"]), "", "", "",
+        *(f"{paced[key]:.1f}" for key in ("per_s", "p50_ms", "p99_ms")),
+    )  # fmt: skip
+    for name in ("killed", "killed_of_two"):
+        row = results[name]
+        table.add_row(
+            name,
+            str(row["robots"]),
+            f"moving without a chunk {row['moving_without_chunk']} of {row['ticks_after']} ticks",
+            f"outage {row['outage_median_ms']:.0f} ms",
+            f"at most {row['outage_max_ms']:.0f} ms",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
