@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
 from vla_ros.contract import load_contract
+from vla_ros.contract.specs import CommandSpec
 from vla_ros.ros.command_memory import IN_FORCE_NS, CommandMemory
+from vla_ros.ros.joints import write_joint_state
 from vla_ros.ros.qos import command_qos
 from vla_ros.testing.topic_robot import TopicRobot
 from vla_ros.testing.waiting import wait_for
@@ -44,3 +49,32 @@ def test_what_is_no_command_is_not_remembered(robot: TopicRobot) -> None:
     found = memory.at(1)
     assert found is not None
     np.testing.assert_allclose(found, 0.5)
+
+
+def test_a_stamped_command_is_in_force_from_its_stamp_on(robot: TopicRobot) -> None:
+    contract = load_contract("tabletop_sim")
+    spec = CommandSpec(topic="/stamped", type="sensor_msgs/msg/JointState")
+    contract = replace(contract, action=replace(contract.action, command=spec))
+    now_ns = 1_000_000_000
+    memory = CommandMemory(robot.node, contract, lambda: now_ns)
+    publisher = robot.node.create_publisher(JointState, spec.topic, command_qos())
+    wait_for(publisher.get_subscription_count, "the memory to be found")
+
+    def command_at(stamp_ns: int) -> float:
+        found = memory.at(stamp_ns)
+        return float("nan") if found is None else round(float(found[0]), 3)
+
+    def send(stamp_ns: int, value: float) -> None:
+        before = len(memory._received)
+        names, targets = contract.action.joints, np.full(6, value)
+        publisher.publish(write_joint_state(stamp_ns, names, targets, np.zeros(6)))
+        wait_for(lambda: len(memory._received) > before, "the command")
+
+    send(now_ns - 30_000_000, 0.1)
+    send(now_ns + 2_000_000, 0.2)
+    send(0, 0.3)  # starts now
+    send(now_ns - 10_000_000_000, 0.4)  # of another clock: arrives now
+    assert command_at(now_ns) == 0.4
+    assert command_at(now_ns - 1) == 0.1
+    assert command_at(now_ns + 2_000_000) == 0.2, "the one that is due latest"
+    assert np.isnan(command_at(now_ns - 30_000_001))

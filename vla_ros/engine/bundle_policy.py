@@ -24,8 +24,8 @@ from vla_ros.engine.engine import Engine, EngineDescription, Graph
 from vla_ros.engine.grounding import Grounding, GroundingSession
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.engine.language_check import require_language
-from vla_ros.engine.reporting import report
 from vla_ros.engine.prefix_inputs import prefix_inputs, prefix_parts
+from vla_ros.engine.reporting import report
 from vla_ros.observation.array_pool import ArrayPool
 from vla_ros.policy.bundle import DESCRIPTION, GRAPH, GROUNDING, LANGUAGE, TOKENIZER, Bundle
 from vla_ros.policy.configuration import CAMERAS, PolicyConfig
@@ -174,7 +174,7 @@ class BundlePolicy:
         inputs = self._inputs(observation)
         shape = (self._config.horizon, self._config.n_joints)
         inputs |= prefix_inputs(self.prefix_parts, prefix, shape)
-        found = self._grounder.update(inputs)
+        found = self._grounder.update(inputs, observation.stamp_ns)
         inputs |= {"slots": found.slots, "queries": found.queries}
         acted = self._engine.infer(inputs)
         points = acted["points"]

@@ -16,9 +16,11 @@ Float32Array = NDArray[np.float32]
 
 #: What is pointed at and there this surely is found; until then every image is looked at.
 SURE, THERE = 0.9, 0.5
-#: How many images are looked at for it; the best of them counts. An arm that hides what is meant
-#: moves away in that time.
-MOST_LOOKS = 40
+#: How long images are looked at for it; the best of them counts. An arm that hides what is meant
+#: moves away in that time. Between two looks, no more than the step counts: a policy that infers
+#: seldom looks as often as one that does at 20 Hz. Half a step is room for rounding.
+LOOKED_S, STEP_S = 2.0, 0.05
+MOST_LOOKED_NS, STEP_NS = round(1e9 * (LOOKED_S - 0.5 * STEP_S)), round(1e9 * STEP_S)
 #: How far a region's centre may be from where a demonstration acted [m].
 NEAR_M = 0.03
 INPUTS = ("rgb_front", "depth_front", "present")
@@ -97,7 +99,8 @@ class GroundingSession:
         """Ground with the graph of an engine."""
         self._engine = engine
         self._tokens: LanguageTokens | None = None
-        self._looks, self._seen = 0, False
+        self._looked_ns, self._seen = 0, False
+        self._last_ns: int | None = None
         shown = next(each for each in engine.describe().inputs if each.name == "shown")
         self._shape = (1, *(int(length) for length in shown.shape[1:]))
         self.show(())
@@ -115,7 +118,8 @@ class GroundingSession:
 
     def start(self, tokens: LanguageTokens) -> None:
         """Take a new instruction."""
-        self._tokens, self._looks, self._seen, self.best = tokens, 0, False, None
+        self._tokens, self.best = tokens, None
+        self._looked_ns, self._last_ns, self._seen = 0, None, False
         self._prompt = self._shown
 
     def show(self, demonstrated: Sequence[Float32Array]) -> None:
@@ -141,7 +145,7 @@ class GroundingSession:
         there = np.arange(most)[None] < len(demonstrated)
         self._shown = {"shown": shown, "shown_mask": there.astype(np.float32)}
 
-    def update(self, inputs: Mapping[str, NDArray[np.generic]]) -> Grounding:
+    def update(self, inputs: Mapping[str, NDArray[np.generic]], stamp_ns: int) -> Grounding:
         """Return what the instruction means, after a look at one more image if that may help.
 
         Without the front camera there is nothing to look at: it takes no turn, and what is made
@@ -149,14 +153,19 @@ class GroundingSession:
 
         Args:
             inputs: Of the policy's graph; `INPUTS` are read.
+            stamp_ns: When the images were taken [ns].
         """
-        if self.best is not None and (self.best.found or self._looks >= MOST_LOOKS):
+        looked_ns = self._looked_ns
+        if self._last_ns is not None:
+            looked_ns += min(max(stamp_ns - self._last_ns, 0), STEP_NS)
+        if self.best is not None and (self.best.found or looked_ns >= MOST_LOOKED_NS):
             return self.best
         seen = bool(inputs["present"][0, 0])
         if self.best is not None and not seen:
             return self.best
         found = self.look(inputs)
-        self._looks += seen
+        if seen:
+            self._looked_ns, self._last_ns = looked_ns, stamp_ns
         if self.best is None or not self._seen or _better(found, self.best):
             self.best = found
         self._seen = seen

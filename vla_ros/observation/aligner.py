@@ -18,8 +18,9 @@ from vla_ros.observation.stream import Stream, StreamSpec
 class ObservationAligner:
     """Collects samples from any thread and builds observations at the reference camera's stamps.
 
-    The reference is the first camera of the contract. A required input that is missing, stale or
-    malformed means no observation; an optional one is left out, never filled with zeros.
+    The reference is the first camera of the contract. Images are the nearest, joint positions are
+    interpolated, the IMU's readings are the last ones before. A required input that is missing,
+    stale or malformed means no observation; an optional one is left out, never filled with zeros.
     """
 
     def __init__(self, specs: Sequence[StreamSpec]) -> None:
@@ -97,10 +98,10 @@ class ObservationAligner:
         )
 
     def state_at(self, stamp_ns: int) -> NDArray[np.float32] | None:
-        """Return the joint positions nearest to a time [ns], (n,) [rad]; None if unknown."""
+        """Return the joint positions at a time [ns], (n,) [rad]; None if unknown."""
         with self._lock:
             try:
-                return self._streams[STATE].at(stamp_ns).astype(np.float32)
+                return self._streams[STATE].between(stamp_ns).astype(np.float32)
             except ObservationError:
                 return None
 
@@ -110,7 +111,9 @@ class ObservationAligner:
             fault = stream.fault(now_ns)
             if fault:
                 raise ObservationError(stream.spec.topic, fault)
-            return stream.window(stamp_ns, IMU_WINDOW) if name == IMU else stream.at(stamp_ns)
+            if name == IMU:
+                return stream.window(stamp_ns, IMU_WINDOW)
+            return stream.between(stamp_ns) if name == STATE else stream.at(stamp_ns)
         except ObservationError:
             if stream.spec.required:
                 raise

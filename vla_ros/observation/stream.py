@@ -95,6 +95,24 @@ class Stream:
             )
         return value
 
+    def between(self, stamp_ns: int) -> NDArray[np.generic]:
+        """Return the value at `stamp_ns` [ns], on the line between the samples around it.
+
+        A sample of that very time is taken as it is. Where there is none on both sides, the
+        nearest counts: nothing is told ahead of time.
+
+        Raises:
+            ObservationError: if there is no sample within the oldest age that counts.
+        """
+        nearest = self.at(stamp_ns)
+        before = [sample for sample in self._samples if sample[0] <= stamp_ns]
+        after = [sample for sample in self._samples if sample[0] >= stamp_ns]
+        if not before or not after or before[-1][0] == stamp_ns:
+            return nearest
+        (first_ns, first), (last_ns, last) = before[-1], after[0]
+        start, end = np.asarray(first, np.float64), np.asarray(last, np.float64)
+        return np.asarray(start + (stamp_ns - first_ns) / (last_ns - first_ns) * (end - start))
+
     def window(self, stamp_ns: int, length: int) -> FloatArray:
         """Return the last `length` samples up to `stamp_ns` [ns], the oldest first, (length, ...).
 

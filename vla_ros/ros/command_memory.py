@@ -14,6 +14,7 @@ from vla_ros.contract import RobotContract
 from vla_ros.core.errors import ObservationError
 from vla_ros.ros.joints import CommandCodec
 from vla_ros.ros.qos import command_qos
+from vla_ros.ros.stamps import to_ns
 
 Float32Array = NDArray[np.float32]
 
@@ -22,7 +23,11 @@ KEPT, IN_FORCE_NS = 64, 500_000_000
 
 
 class CommandMemory:
-    """Listens to the command topic, whoever publishes there."""
+    """Listens to the command topic, whoever publishes there.
+
+    A command is in force from the time that it is stamped with, or from its arrival where its type
+    has no stamp, the stamp is 0, or it is of another clock.
+    """
 
     def __init__(self, node: Node, contract: RobotContract, now_ns: Callable[[], int]) -> None:
         """Listen with `node`; `now_ns` is the clock that observations are stamped with."""
@@ -36,10 +41,11 @@ class CommandMemory:
 
     def at(self, stamp_ns: int) -> Float32Array | None:
         """Return the command in force at a time [ns], (n_joints,) [rad]; None without one."""
-        for received_ns, command in reversed(tuple(self._received)):
-            if received_ns <= stamp_ns:
-                return command if stamp_ns - received_ns <= IN_FORCE_NS else None
-        return None
+        past = [each for each in tuple(self._received) if each[0] <= stamp_ns]
+        if not past:
+            return None
+        since_ns, command = max(reversed(past), key=lambda each: each[0])
+        return command if stamp_ns - since_ns <= IN_FORCE_NS else None
 
     def _on_command(self, message: Any) -> None:
         try:
@@ -47,4 +53,10 @@ class CommandMemory:
         except ObservationError:  # somebody else publishes nonsense there; the driver will say so
             return
         if np.isfinite(command).all():
-            self._received.append((self._now_ns(), command))
+            self._received.append((self._since_ns(message), command))
+
+    def _since_ns(self, message: Any) -> int:
+        now_ns = self._now_ns()
+        header = getattr(message, "header", None)
+        stamp_ns = to_ns(header.stamp) if header is not None else 0
+        return stamp_ns if stamp_ns > 0 and abs(now_ns - stamp_ns) <= IN_FORCE_NS else now_ns

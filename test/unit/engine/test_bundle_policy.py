@@ -23,8 +23,10 @@ from vla_ros.core.errors import (
 from vla_ros.core.protocols import Policy
 from vla_ros.core.types import Observation
 from vla_ros.engine.bundle_policy import BundlePolicy
-from vla_ros.engine.grounding import MOST_LOOKS
-from vla_ros.policy.bundle import DESCRIPTION, GRAPH
+from vla_ros.engine.choice import EngineChoice, open_engine
+from vla_ros.engine.engine import Engine, Graph
+from vla_ros.engine.timed_engine import EngineCall, TimedEngine
+from vla_ros.policy.bundle import DESCRIPTION, GRAPH, GROUNDING
 from vla_ros.testing.observations import make_observation
 from vla_ros.testing.policy_conformance import PolicyConformance
 
@@ -157,11 +159,34 @@ def test_a_front_camera_that_comes_back_is_looked_through(
         depths={"wrist": observation.depths["wrist"]},
     )
     policy.start("lift the red cube")
-    for _ in range(MOST_LOOKS + 1):
+    for step in range(60):
+        blind = replace(blind, stamp_ns=observation.stamp_ns + 50_000_000 * step)
         assert policy.infer(blind).grounding == 1.0, "it cannot tell"
-    late = policy.infer(observation)
+    late = policy.infer(replace(observation, stamp_ns=blind.stamp_ns + 50_000_000))
     policy.start("lift the red cube")
     assert late.grounding == policy.infer(observation).grounding
+
+
+@pytest.mark.parametrize(
+    ("period_ms", "looks"), [(50, 40), (33.333333, 60), (20, 99), (100, 40), (200, 40)]
+)
+@pytest.mark.parametrize("began_ns", [0, 12_345_678_901])
+def test_images_are_looked_at_for_two_seconds_and_at_20_hz_for_40_images(
+    untrained_bundle: Path, observation: Observation, period_ms: float, looks: int, began_ns: int
+) -> None:
+    calls: list[EngineCall] = []
+
+    def timed(graph: Graph, choice: EngineChoice) -> Engine:
+        return TimedEngine(open_engine(graph, choice), calls)
+
+    policy = BundlePolicy(untrained_bundle, open_graph=timed)
+    policy.start("lift the red cube")
+    for step in range(looks + 10):
+        stamp_ns = began_ns + round(1e6 * period_ms * step) + step % 3 - 1
+        policy.infer(replace(observation, stamp_ns=max(0, stamp_ns)))
+        if policy.grounding is not None and policy.grounding.found:
+            pytest.fail("with these weights nothing is found, or the count means nothing")
+    assert sum(call.graph == GROUNDING for call in calls) == looks
 
 
 def test_without_any_camera_there_is_no_chunk(

@@ -58,9 +58,6 @@ def larger(observation: Observation) -> Observation:
 
 SIZES = dict.fromkeys(CAMERAS, (128, 128))
 
-#: The plain way, as it was before arrays were used again.
-PLAIN_HOLES = {"nan": 0.0, "posinf": 0.0, "neginf": 0.0}
-
 
 @pytest.mark.parametrize(
     "holes", [(), (np.nan,), (np.inf, -np.inf), (0.0, -0.0), (-0.5, np.nan, 1e-42)]
@@ -75,7 +72,7 @@ def test_inputs_are_bit_for_bit_those_of_the_plain_way(
         inputs = camera_inputs(config, seen, pool)
         for camera in CAMERAS:
             np.testing.assert_array_equal(inputs[f"rgb_{camera}"][0], seen.images[camera])
-            plain = np.nan_to_num(seen.depths[camera][None], **PLAIN_HOLES)
+            plain = np.nan_to_num(seen.depths[camera][None], nan=0.0, posinf=0.0, neginf=0.0)
             found = inputs[f"depth_{camera}"]
             assert found.dtype == plain.dtype
             assert found.tobytes() == plain.tobytes()

@@ -68,6 +68,18 @@ def test_everything_in_an_observation_is_of_the_reference_frames_time() -> None:
     assert observation.state.dtype == observation.imu.dtype == np.dtype(np.float32)
 
 
+def test_joints_are_told_at_the_frames_time_and_not_at_that_of_a_message() -> None:
+    aligner = make_aligner()
+    fill(aligner, without=FRONT)
+    for at_ms in (254, 260):
+        aligner.add(FRONT, at_ms * MS, np.zeros((4, 4, 3), np.uint8))
+        state = aligner.build(at_ms * MS, 300 * MS).state
+        np.testing.assert_allclose(state, at_ms, rtol=1e-6)
+        found = aligner.state_at(at_ms * MS)
+        assert found is not None
+        np.testing.assert_array_equal(found, state)
+
+
 @pytest.mark.parametrize("feature", [WRIST, STATE])
 def test_a_missing_required_input_is_named_and_there_is_no_observation(feature: str) -> None:
     aligner = make_aligner()

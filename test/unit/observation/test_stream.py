@@ -44,6 +44,33 @@ def test_a_sample_too_far_away_is_none() -> None:
         stream.at(last + 101 * MS)
 
 
+def test_between_two_samples_the_value_lies_on_the_line() -> None:
+    stream = make_stream()
+    fill(stream, 10)
+    assert stream.between(34 * MS)[0] == pytest.approx(3.4)
+    assert stream.between(85 * MS)[0] == pytest.approx(8.5)
+
+
+def test_at_a_samples_own_time_it_is_taken_as_it_is() -> None:
+    stream = make_stream()
+    value = np.array([0.1 + 0.2], np.float64)
+    stream.add(0, np.zeros(1))
+    stream.add(10 * MS, value)
+    stream.add(20 * MS, np.ones(1))
+    assert stream.between(10 * MS) is value
+
+
+def test_nothing_is_told_ahead_of_time() -> None:
+    stream = make_stream()
+    last = fill(stream, 10)
+    assert stream.between(last + 7 * MS)[0] == 9
+    stream.refuse("broken")
+    stream.add(200 * MS, np.array([5.0]))
+    assert stream.between(150 * MS)[0] == 5
+    with pytest.raises(ObservationError, match=r"nearest message is 0\.101 s away"):
+        stream.between(301 * MS)
+
+
 def test_a_window_ends_at_the_stamp_and_begins_with_the_oldest() -> None:
     stream = make_stream()
     fill(stream, 30)

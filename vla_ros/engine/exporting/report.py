@@ -13,7 +13,7 @@ from vla_ros.engine.exporting.graphs import GraphExport
 from vla_ros.engine.exporting.precisions import TOLERANCES
 from vla_ros.engine.exporting.request import ExportRequest
 from vla_ros.engine.exporting.timing import Timing, Timings
-from vla_ros.engine.grounding import MOST_LOOKS
+from vla_ros.engine.grounding import LOOKED_S
 from vla_ros.policy.bundle import GRAPH, GROUNDING, LANGUAGE
 
 JSON, MARKDOWN = "report.json", "report.md"
@@ -21,8 +21,8 @@ JSON, MARKDOWN = "report.json", "report.md"
 HOW_OFTEN = {
     LANGUAGE: "once for an instruction; its result is kept for instructions that come again",
     GROUNDING: (
-        f"at the first images of an instruction, until it is clear what is meant, {MOST_LOOKS} "
-        "times at most; its result is kept until the next instruction"
+        f"at the first images of an instruction, until it is clear what is meant, for "
+        f"{LOOKED_S:g} s at most; its result is kept until the next instruction"
     ),
     GRAPH: "for every observation",
 }
