@@ -177,7 +177,7 @@ def _import(name: str) -> ModuleType:
     except ImportError as error:
         raise UserError(
             f"serving needs Ray Serve, which cannot be imported ({error}); install it with "
-            "`pip install 'vla_ros[serve]'`, or `make setup EXTRAS=serve` in a source checkout"
+            "`python3 tools/setup_env.py serve`, or `pip install -r requirements/serve.txt`"
         ) from error
 
 
