@@ -104,6 +104,7 @@ def export_bundle(
                 rows[name][:TIMED],
                 request.threads,
                 say,
+                request.rounds,
             )
             for name in GRAPHS
         }

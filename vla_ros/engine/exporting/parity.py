@@ -14,6 +14,8 @@ from vla_ros.core.errors import EngineError
 from vla_ros.engine.engine import Arrays, Engine
 from vla_ros.engine.exporting.precisions import TOLERANCES, Tolerance
 
+#: Differences up to this are none, also where all values are so small that they bend the cosine.
+NEGLIGIBLE = 1e-6
 #: Outputs of the grounding that list regions, and on which axis.
 _REGIONS, _BY_REGION = "regions", {"regions": 1, "embedding": 1, "similarity": 2, "pointers": 2}
 #: Output with xyz and confidence of what is seen, in its last axis.
@@ -47,7 +49,9 @@ class TensorParity:
     def excess(self, tolerance: Tolerance) -> float:
         """Return by what factor the tolerance is used up; above 1 it is exceeded."""
         scale = max(1.0, self.scale)
-        used = [self.mean_error / scale / tolerance.mean, _bend(self.cosine, tolerance.cosine)]
+        used = [self.mean_error / scale / tolerance.mean]
+        if not self.max_error <= NEGLIGIBLE:
+            used.append(_bend(self.cosine, tolerance.cosine))
         if tolerance.largest is not None:
             used.append(self.max_error / scale / tolerance.largest)
         return math.inf if any(math.isnan(each) for each in used) else max(used)

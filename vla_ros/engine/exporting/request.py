@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from vla_ros.engine.exporting.timing import ROUNDS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRequest:
@@ -18,6 +20,7 @@ class ExportRequest:
         capabilities: Compute capabilities that engines are built for ahead, such as SM86.
         robots: That one inference of an engine serves at most.
         threads: CPU threads of one inference, as it will be used.
+        rounds: How often each engine has its turn when they are timed.
     """
 
     source: Path
@@ -27,3 +30,4 @@ class ExportRequest:
     capabilities: tuple[str, ...] = ()
     robots: int = 1
     threads: int = 1
+    rounds: int = ROUNDS
