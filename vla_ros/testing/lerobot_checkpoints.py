@@ -17,9 +17,29 @@ from lerobot.policies.factory import (
     make_policy_config,
     make_pre_post_processors,
 )
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Replace
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import (
+    PreTrainedTokenizerFast,
+    SmolVLMConfig,
+    SmolVLMImageProcessor,
+    SmolVLMProcessor,
+    SmolVLMVideoProcessor,
+)
 
 from vla_ros.contract import FeatureKind, RobotContract
 
+#: Tokens of the tiny language model; what comes first has a meaning for SmolVLM.
+SPECIAL = {
+    "fake_image_token": "<fake_token_around_image>",
+    "image_token": "<image>",
+    "global_image_token": "<global-img>",
+    "end_of_utterance_token": "<end_of_utterance>",
+}
+NEWLINE = "<newline>"
+VOCABULARY = ("<unk>", "<pad>", *SPECIAL.values(), NEWLINE, "look", "go", "pick", "put", "up", "the", "red", "cube")
 #: Small enough that a test takes seconds.
 SMALL_ACT = {
     "chunk_size": 10,
@@ -92,3 +112,58 @@ def _statistics(images: tuple[str, ...], joints: int) -> dict[str, dict[str, Any
 
     vectors = {name: numbers(joints) for name in ("observation.state", "action")}
     return vectors | {name: numbers(3, 1, 1) for name in images}
+
+
+#: SmolVLA with a vision-language model of two layers.
+SMALL_SMOLVLA = {
+    "chunk_size": 6,
+    "n_action_steps": 6,
+    "max_state_dim": 8,
+    "max_action_dim": 8,
+    "resize_imgs_with_padding": (64, 64),
+    "tokenizer_max_length": 12,
+    "num_steps": 4,
+    "num_vlm_layers": 2,
+    "load_vlm_weights": False,
+}
+
+
+def write_small_vlm(folder: Path) -> Path:
+    """Write configuration, tokenizer and image processor of a tiny SmolVLM; no weights."""
+    words = {word: number for number, word in enumerate(VOCABULARY)}
+    model = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    model.normalizer = Replace("\n", f" {NEWLINE}")
+    model.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=model,
+        unk_token="<unk>",
+        pad_token="<pad>",
+        eos_token="<end_of_utterance>",
+        extra_special_tokens=SPECIAL,
+    )
+    images = SmolVLMImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 64})
+    SmolVLMProcessor(images, tokenizer, SmolVLMVideoProcessor()).save_pretrained(folder)
+    text = {
+        "model_type": "llama",
+        "vocab_size": len(VOCABULARY),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "pad_token_id": 1,
+    }
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 8,
+    }
+    config = SmolVLMConfig(
+        text_config=text, vision_config=vision, scale_factor=2, image_token_id=3, pad_token_id=1
+    )
+    config.save_pretrained(folder)
+    return folder
