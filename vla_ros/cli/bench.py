@@ -43,6 +43,9 @@ def bench(
         ),
     ] = None,
     ticks: Annotated[int, typer.Option(help="Frames that are measured, per backend.")] = 300,
+    compressed: Annotated[
+        bool, typer.Option("--compressed", help="The cameras send JPEG and compressed depth.")
+    ] = False,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write results here.")] = None,
 ) -> None:
     """Measure a policy from the sensors' messages to the first command.
@@ -58,7 +61,11 @@ def bench(
     """
     opened = Bundle.open(bundle)
     options = PathOptions(
-        bundle=bundle, threads=threads, images=read_size(images) if images else None, ticks=ticks
+        bundle=bundle,
+        threads=threads,
+        images=read_size(images) if images else None,
+        ticks=ticks,
+        compressed=compressed,
     )
     names = chosen(backend)
     console = Console(soft_wrap=True)
@@ -108,7 +115,7 @@ def _measured(options: PathOptions, progress: Progress) -> dict[str, Any]:
 
     try:
         return measure_aside(options, advance)
-    except UserError as error:
+    except (UserError, DefectError) as error:  # one that crashes does not hide the others
         return {"error": str(error)}
     finally:
         progress.remove_task(task)

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from vla_ros.cli.stage_times import spread
-from vla_ros.contract import RobotContract
+from vla_ros.contract import FeatureKind, ObservationSpec, RobotContract
+from vla_ros.contract.specs import COMPRESSED
 from vla_ros.core.errors import UserError
 from vla_ros.core.protocols import Policy
 from vla_ros.engine.bundle_policy import BundlePolicy
@@ -45,6 +46,7 @@ class PathOptions:
         threads: CPU threads of an inference.
         images: Width and height of the cameras' images [px]; None for the bundle's own.
         ticks: Frames that are measured.
+        compressed: Whether the cameras send JPEG and compressed depth.
     """
 
     bundle: Path
@@ -52,6 +54,7 @@ class PathOptions:
     threads: int = 1
     images: tuple[int, int] | None = None
     ticks: int = 400
+    compressed: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured.
@@ -157,16 +160,18 @@ def open_timed(
 
 def resized(contract: RobotContract, options: PathOptions) -> RobotContract:
     """Return the contract with the images that are wanted."""
-    if options.images is None:
-        return contract
-    width, height = options.images
-    return replace(
-        contract,
-        observations=tuple(
-            replace(spec, width=width, height=height) if spec.camera else spec
-            for spec in contract.observations
-        ),
-    )
+
+    def wanted(spec: ObservationSpec) -> ObservationSpec:
+        if options.images is not None:
+            width, height = options.images
+            spec = replace(spec, width=width, height=height)
+        if options.compressed:
+            jpeg = spec.kind is FeatureKind.IMAGE
+            spec = replace(spec, type=COMPRESSED, encoding="jpeg" if jpeg else spec.encoding)
+        return spec
+
+    specs = (wanted(spec) if spec.camera else spec for spec in contract.observations)
+    return replace(contract, observations=tuple(specs))
 
 
 def describe(description: EngineDescription) -> dict[str, str]:

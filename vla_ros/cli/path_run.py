@@ -179,11 +179,17 @@ class PathRun:
             self._received[spec.feature] = message.data
 
     def _await_frames(self, stamp_ns: int, tick: dict[str, int]) -> None:
-        """Wait for what is decoded in other threads."""
+        """Wait for what is decoded in other threads.
+
+        Raises:
+            UserError: if that takes too long; says what is wrong.
+        """
         if not any(spec.compressed for spec in self._cameras):
             return
         began = time.perf_counter_ns()
-        self._streams.aligner.settle(stamp_ns, PATIENCE_S)
+        if not self._streams.aligner.wait_for_images(stamp_ns, PATIENCE_S):
+            faults = self._streams.aligner.faults(self._now_ns)
+            raise UserError(f"images are not decoded within {PATIENCE_S:g} s: {faults}")
         tick["decode"] = time.perf_counter_ns() - began
 
     def _infer(self, stamp_ns: int, tick: dict[str, int]) -> ActionChunk:

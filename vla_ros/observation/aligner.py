@@ -80,6 +80,19 @@ class ObservationAligner:
         with self._lock:
             self._lock.wait_for(lambda: all(map(reached, self._streams.values())), timeout_s)
 
+    def wait_for_images(self, stamp_ns: int, timeout_s: float) -> bool:
+        """Wait until every camera has reached `stamp_ns` [ns]; return whether they all have."""
+
+        def reached() -> bool:
+            return all(
+                (stream.newest_ns or -1) >= stamp_ns
+                for name, stream in self._streams.items()
+                if name.startswith((IMAGES, DEPTHS))
+            )
+
+        with self._lock:
+            return self._lock.wait_for(reached, timeout_s)
+
     def build(self, stamp_ns: int, now_ns: int) -> Observation:
         """Return the observation at `stamp_ns`, the stamp of a reference frame [ns].
 

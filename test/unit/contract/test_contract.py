@@ -210,6 +210,42 @@ def test_a_relative_topic_is_the_same_as_one_in_the_nodes_namespace(
     assert load(states, ("action/command/topic", "joints/commands"))
 
 
+def test_compressed_colours_and_compressed_depth_are_sensors_like_others(
+    load: Callable[..., RobotContract],
+) -> None:
+    colours, depth = FRONT, "observations/observation.depth.front"
+    compressed = "sensor_msgs/msg/CompressedImage"
+    contract = load(
+        (f"{colours}/type", compressed),
+        (f"{colours}/encoding", "jpeg"),
+        (f"{depth}/type", compressed),
+        (f"{depth}/encoding", "16UC1"),
+    )
+    assert [spec.compressed for spec in contract.observations if spec.camera == "front"] == [
+        True,
+        True,
+    ]
+    assert not contract.observation("observation.images.wrist").compressed
+    assert RobotContract.from_dict(contract.to_dict()) == contract
+
+
+@pytest.mark.parametrize(
+    ("feature", "encoding", "expected"),
+    [
+        (FRONT, "rgb8", "expected one of jpeg, png, got 'rgb8'"),
+        ("observations/observation.depth.front", "png", "expected one of 32FC1, 16UC1, got 'png'"),
+    ],
+)
+def test_what_a_compressed_image_holds_has_to_be_said(
+    load: Callable[..., RobotContract], feature: str, encoding: str, expected: str
+) -> None:
+    with pytest.raises(ContractError, match=expected):
+        load(
+            (f"{feature}/type", "sensor_msgs/msg/CompressedImage"),
+            (f"{feature}/encoding", encoding),
+        )
+
+
 @pytest.mark.parametrize("damage", ["action", "robot", "observations"])
 def test_a_damaged_embedded_contract_is_refused(damage: str) -> None:
     content = load_contract("tabletop_sim").to_dict()

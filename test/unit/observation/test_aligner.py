@@ -154,3 +154,18 @@ def test_there_must_be_a_camera_and_joint_states() -> None:
         ObservationAligner([spec(STATE)])
     with pytest.raises(ValueError, match="need a camera and observation"):
         ObservationAligner([spec(FRONT)])
+
+
+def test_all_images_of_an_instant_can_be_waited_for() -> None:
+    aligner = make_aligner()
+    last = fill(aligner)
+    assert aligner.wait_for_images(last, 0.0)
+    assert not aligner.wait_for_images(last + 1, 0.0)
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(aligner.wait_for_images(last + 1, 5.0)))
+    thread.start()
+    for feature in (FRONT, WRIST):
+        aligner.add(feature, last + 1, np.zeros((4, 4, 3), np.uint8))
+    aligner.add(DEPTH, last + 1, np.zeros((4, 4), np.float32))
+    thread.join(5.0)
+    assert found == [True]
