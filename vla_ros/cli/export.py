@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 
 from vla_ros.cli.language_files import language_directory
+from vla_ros.cli.lerobot_export import export_checkpoint as export_lerobot_checkpoint
+from vla_ros.cli.lerobot_export import is_lerobot
 from vla_ros.contract import RobotContract, load_contract
 from vla_ros.core.errors import UserError
 from vla_ros.engine.exporting.precisions import PRECISIONS, TARGETS
@@ -27,7 +29,10 @@ LANGUAGE_LICENCE = "LANGUAGE_LICENSE.txt"
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="A bundle, or checkpoint.pt of a training run.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="A bundle, checkpoint.pt of a training run, or a LeRobot checkpoint."),
+    ],
     output: Annotated[
         Path | None,
         typer.Argument(help="Folder to make; for a bundle, SOURCE-PRECISION if not given."),
@@ -80,6 +85,11 @@ def export(
 
     vla_ros export models/tabletop-small --precision int8 --episodes 200 --threads 2
 
+    A LeRobot checkpoint, a folder or an id on the Hugging Face hub, becomes graphs that declare
+    what they take and give, compared with LeRobot (docs/how-to/lerobot.md).
+
+    vla_ros export outputs/train/act/checkpoints/last/pretrained_model models/act
+
     Engines for NVIDIA's desktop GPUs are built with no GPU present; --target tensorrt builds on
     the GPU that runs them (data centre, Jetson).
 
@@ -87,6 +97,9 @@ def export(
 
     vla_ros export models/tabletop-small --target tensorrt-rtx --compute-capability SM89
     """
+    if is_lerobot(source):
+        export_lerobot_checkpoint(source, output, target=target, precision=precision)
+        return
     if not source.is_dir():
         _export_checkpoint(source, output, name, language)
         return

@@ -39,7 +39,20 @@ SPECIAL = {
     "end_of_utterance_token": "<end_of_utterance>",
 }
 NEWLINE = "<newline>"
-VOCABULARY = ("<unk>", "<pad>", *SPECIAL.values(), NEWLINE, "look", "go", "pick", "put", "up", "the", "red", "cube")
+VOCABULARY = (
+    "<unk>",
+    "<pad>",
+    *SPECIAL.values(),
+    NEWLINE,
+    "look",
+    "go",
+    "pick",
+    "put",
+    "up",
+    "the",
+    "red",
+    "cube",
+)
 #: Small enough that a test takes seconds.
 SMALL_ACT = {
     "chunk_size": 10,

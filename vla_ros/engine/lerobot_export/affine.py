@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vla_ros.core.errors import EngineError
 
-#: Values that must come out as the scale and the offset say.
+#: Values that must come out as the scale and the offset say, all over; different ones follow.
 PROBES = (-3.0, 0.5, 2.0)
 
 
@@ -49,8 +49,9 @@ def probe(process: Callable[[Tensor], Tensor], shape: tuple[int, ...], feature: 
     """
     offset = process(torch.zeros(shape, dtype=torch.float64))
     scale = process(torch.ones(shape, dtype=torch.float64)) - offset
-    for value in PROBES:
-        found = process(torch.full(shape, value, dtype=torch.float64))
+    mixed = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for value in (*(torch.full(shape, each, dtype=torch.float64) for each in PROBES), mixed):
+        found = process(value)
         if found.shape != torch.Size(shape) or not torch.allclose(
             found, value * scale + offset, rtol=1e-9, atol=1e-9
         ):
