@@ -21,7 +21,7 @@ from vla_ros.learning.training_config import TrainingConfig
 def test_demonstrations_of_another_shape_are_refused_with_both_sides(
     config: TrainingConfig,
 ) -> None:
-    data = Demonstrations.load(config.data)
+    data = Demonstrations.load(config.data, horizon=10)
     policy = tabletop_small()
     require_data(data, config, policy)
     front = replace(policy.cameras["front"], width=64, height=48)
