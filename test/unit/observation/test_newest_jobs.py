@@ -76,7 +76,7 @@ def test_a_job_that_raises_is_reported_and_the_thread_goes_on(
 
 
 def test_closed_it_forgets_what_waits_and_does_nothing_more(errors: Errors) -> None:
-    jobs = NewestJobs("test", 1, errors)
+    jobs = NewestJobs("closing", 1, errors)
     begun, go_on, done = threading.Event(), threading.Event(), list[str]()
 
     def slow() -> None:
@@ -96,3 +96,4 @@ def test_closed_it_forgets_what_waits_and_does_nothing_more(errors: Errors) -> N
     jobs.close()
     assert done == ["slow"]
     assert not jobs.pending
+    assert not [each for each in threading.enumerate() if each.name.startswith("closing ")]
