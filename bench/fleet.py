@@ -3,7 +3,7 @@
 python bench/fleet.py [--seconds 5] [--json PATH] [--check]
 
 1, 2, 4 ... 32 robots ask with the engine `remote`, each as soon as its last answer has come: what
-comes through, unbatched (max_batch 1) and batched, is the throughput. Then robots ask at a rate,
+comes through, unbatched (max_batch 1) and batched in turn, is the throughput. Then robots ask at a rate,
 half of what comes through at most, and last a replica is killed (SIGKILL) while robots move.
 Server and robots share this machine.
 
@@ -36,12 +36,14 @@ from vla_ros.cli.measurement import conclude
 from vla_ros.core.resources import resource_path
 from vla_ros.policy.bundle import GRAPH
 from vla_ros.serving.server import Server
-from vla_ros.serving.settings import GatewaySettings, ModelSettings
+from vla_ros.serving.settings import GATEWAY_APPLICATION, GatewaySettings, ModelSettings
 
 ROBOTS = (1, 2, 4, 8, 16, 32)
 MAX_BATCH = 32
 PACED_RATE_HZ = 5.0
 DRIVEN = 4
+#: Name of the gateway that puts nothing together.
+UNBATCHED = "vla_ros_unbatched"
 #: Width and number of the layers of the large graph.
 WIDTH, LAYERS = 4096, 4
 SCRIPT = Path(__file__).with_name("fleet_robots.py")
@@ -74,9 +76,11 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     robots("record", arguments.bundle, inputs=recorded, robots=8)
     write_large(large, folder / "large.npz")
     models = ModelSettings(bundle=str(arguments.bundle), backend=arguments.backend)
-    gateway = GatewaySettings(port=arguments.port, max_batch=1)
+    gateway = GatewaySettings(port=arguments.port, max_batch=MAX_BATCH)
     seconds, graph = arguments.seconds, arguments.bundle / GRAPH
     with Server(models, gateway, lambda text: print(f"{text} …", file=sys.stderr)) as server:
+        beside = replace(gateway, port=arguments.port + 1, max_batch=1)
+        server.open_gateway(beside, UNBATCHED)
         policy = compare(server, graph, recorded, seconds)
         paced = pace(server, graph, recorded, seconds, policy)
         killed = kill(server, arguments.bundle)
@@ -97,19 +101,25 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def compare(server: Server, graph: Path, inputs: Path, seconds: float) -> dict[str, Any]:
-    """Return throughput and latency per number of robots, unbatched and batched, and the gain."""
-    found: dict[str, Any] = {}
-    for name, max_batch in (("unbatched", 1), ("batched", MAX_BATCH)):
-        server.open_gateway(replace(server.gateway, max_batch=max_batch))
-        found[name] = {}
-        for count in ROBOTS:
-            before = server.served()
-            row = robots("ask", graph, server=server, inputs=inputs, robots=count, seconds=seconds)
-            after = server.served()
+    """Return throughput and latency per number of robots, unbatched and batched, and the gain.
+
+    Two gateways lie before the same replica and take turns, so that whatever else runs on the
+    machine, or heats it, slows both.
+    """
+    found: dict[str, Any] = {"unbatched": {}, "batched": {}}
+    gateways = {"unbatched": UNBATCHED, "batched": GATEWAY_APPLICATION}
+    for count in ROBOTS:
+        for kind, gateway in gateways.items():
+            before = server.served(gateway)
+            port = server.gateway.port + (gateway == UNBATCHED)
+            row = robots(
+                "ask", graph, port=port, inputs=inputs, robots=count, seconds=seconds
+            )  # fmt: skip
+            after = server.served(gateway)
             sent = {key: after[key] - before[key] for key in ("questions", "batches")}
             row["mean_batch"] = sent["questions"] / max(1, sent["batches"])
-            found[name][str(count)] = row
-            print(f"{graph.name} {name} {row}", file=sys.stderr)
+            found[kind][str(count)] = row
+            print(f"{graph.name} {kind} {row}", file=sys.stderr)
     best = {name: max(row["per_s"] for row in found[name].values()) for name in found}
     return found | {"gain": best["batched"] / best["unbatched"], "best_per_s": best}
 
@@ -121,7 +131,7 @@ def pace(
     most = policy["best_per_s"]["batched"]
     count = int(np.clip(0.5 * most / PACED_RATE_HZ, 1, ROBOTS[-1]))
     row = robots(
-        "ask", graph, server=server, inputs=inputs, robots=count, seconds=4 * seconds,
+        "ask", graph, port=server.gateway.port, inputs=inputs, robots=count, seconds=4 * seconds,
         rate=PACED_RATE_HZ,
     )  # fmt: skip
     return row | {
@@ -135,7 +145,7 @@ def kill(server: Server, bundle: Path) -> dict[str, Any]:
     """Kill a replica while robots move; return what they did from then on."""
     seconds = 40.0
     process = subprocess.Popen(
-        _command("drive", bundle, server=server, robots=DRIVEN, seconds=seconds),
+        _command("drive", bundle, port=server.gateway.port, robots=DRIVEN, seconds=seconds),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -152,20 +162,17 @@ def kill(server: Server, bundle: Path) -> dict[str, Any]:
     return _last_json(output)
 
 
-def robots(
-    what: str, graph: Path, *, server: Server | None = None, **options: Any
-) -> dict[str, Any]:
+def robots(what: str, graph: Path, *, port: int = 0, **options: Any) -> dict[str, Any]:
     """Run robots in a process of their own, and return what they saw."""
     done = subprocess.run(
-        _command(what, graph, server=server, **options), check=True, text=True, stdout=-1
+        _command(what, graph, port=port, **options), check=True, text=True, stdout=-1
     )
     return {} if what == "record" else _last_json(done.stdout)
 
 
-def _command(what: str, graph: Path, *, server: Server | None, **options: Any) -> list[str]:
-    address = (
-        f"{server.address}?deadline_ms={1000 if what == 'drive' else 10000}" if server else ""
-    )
+def _command(what: str, graph: Path, *, port: int, **options: Any) -> list[str]:
+    deadline_ms = 1000 if what == "drive" else 10000
+    address = f"remote:ws://127.0.0.1:{port}?deadline_ms={deadline_ms}"
     words = [sys.executable, str(SCRIPT), what, "--graph", str(graph), "--address", address]
     for key, value in options.items():
         words += [f"--{key}", str(value)]

@@ -26,10 +26,15 @@ from vla_ros.engine.engine import EngineDescription
 from vla_ros.serving.batcher import Batcher
 from vla_ros.serving.gateway import Gateway
 from vla_ros.serving.served_graphs import ServedGraphs, UnknownGraph
-from vla_ros.serving.settings import GatewaySettings, ModelSettings, read_settings
+from vla_ros.serving.settings import (
+    GATEWAY_APPLICATION,
+    GatewaySettings,
+    ModelSettings,
+    read_settings,
+)
 
 #: Names of the applications, and of the deployment in each.
-APPLICATION, MODELS = "vla_ros", "vla_ros_models"
+APPLICATION, MODELS = GATEWAY_APPLICATION, "vla_ros_models"
 GATEWAY, REPLICAS = "gateway", "replicas"
 #: Batches on their way to each replica, so that it need not wait for the next one.
 DEPTH = 2

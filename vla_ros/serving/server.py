@@ -14,7 +14,12 @@ from typing import Any, Self
 
 from vla_ros.core.errors import UserError
 from vla_ros.policy.bundle import Bundle
-from vla_ros.serving.settings import GatewaySettings, ModelSettings, read_settings
+from vla_ros.serving.settings import (
+    GATEWAY_APPLICATION,
+    GatewaySettings,
+    ModelSettings,
+    read_settings,
+)
 
 Progress = Callable[[str], None]
 
@@ -24,6 +29,8 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A batch goes straight to its replica: by way of the object store it takes twice as long.
+    "RAY_max_direct_call_object_size": str(16 * 2**20),
 }
 
 
@@ -92,28 +99,33 @@ class Server:
         self._progress(f"loading {self.models.bundle} with {self.models.backend}")
         _run_models(self._serve, self.models)
 
-    def open_gateway(self, gateway: GatewaySettings) -> None:
+    def open_gateway(self, gateway: GatewaySettings, name: str = GATEWAY_APPLICATION) -> None:
         """Let robots connect by these settings from now on.
+
+        Args:
+            gateway: The settings.
+            name: Of the gateway; one with another name is opened beside the first.
 
         Raises:
             UserError: if it does not start; says why.
         """
-        from vla_ros.serving.application import APPLICATION, app  # needs Ray
+        from vla_ros.serving.application import app  # needs Ray
 
-        self.gateway = gateway
+        if name == GATEWAY_APPLICATION:
+            self.gateway = gateway
         self._progress(f"listening on {gateway.host}:{gateway.port}")
-        _run(self._serve, app(asdict(gateway)), APPLICATION)
+        _run(self._serve, app(asdict(gateway)), name)
 
     def update(self, bundle: str) -> None:
         """Serve another bundle, and the present one beside it until the next update."""
         self.serve_models(_updated(self.models, bundle))
 
-    def served(self) -> dict[str, int]:
-        """Return what the gateway has served so far."""
-        from vla_ros.serving.application import APPLICATION, GATEWAY  # needs Ray
+    def served(self, name: str = GATEWAY_APPLICATION) -> dict[str, int]:
+        """Return what a gateway has served so far."""
+        from vla_ros.serving.application import GATEWAY  # needs Ray
 
-        handle = self._serve.get_deployment_handle(GATEWAY, APPLICATION)
-        found: dict[str, int] = handle.served.remote().result(timeout_s=10.0)
+        handle = self._serve.get_deployment_handle(GATEWAY, name)
+        found: dict[str, int] = handle.served.remote().result(timeout_s=60.0)
         return found
 
     def replica_pid(self) -> int:
@@ -121,7 +133,7 @@ class Server:
         from vla_ros.serving.application import MODELS, REPLICAS  # needs Ray
 
         handle = self._serve.get_deployment_handle(REPLICAS, MODELS)
-        return int(handle.pid.remote().result(timeout_s=10.0))
+        return int(handle.pid.remote().result(timeout_s=60.0))
 
 
 def update_running(bundle: str, progress: Progress) -> ModelSettings:

@@ -10,6 +10,8 @@ from vla_ros.core.errors import UserError
 
 #: Of the websocket that robots connect to.
 PORT = 8765
+#: Name of the application that robots connect to.
+GATEWAY_APPLICATION = "vla_ros"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
