@@ -3,8 +3,8 @@
 python bench/fleet.py [--seconds 5] [--json PATH] [--check]
 
 1, 2, 4 ... 32 robots ask with the engine `remote`, each as soon as its last answer has come: what
-comes through, unbatched (max_batch 1) and batched in turn, is the throughput. Then robots ask at a rate,
-half of what comes through at most, and last a replica is killed (SIGKILL) while robots move.
+comes through, unbatched (max_batch 1) and batched in turn, is the throughput. Then robots ask at a
+rate, half of what comes through at most, and last a replica is killed (SIGKILL) while robots move.
 Server and robots share this machine.
 
 `policy` is the shipped policy, whose arithmetic takes nearly as long per robot in a batch as alone
