@@ -47,7 +47,13 @@ MODELS = ("policy", "smolvla", "pi0")
 #: torch in three ways, then engines by name; `{}` is the model's precision.
 TORCH = ("torch eager", "torch compile", "torch cuda graphs")
 ENGINES = {
-    "cuda": ("onnxruntime:cuda", "onnxruntime:tensorrt", "tensorrt:{}", "tensorrt_rtx:{}"),
+    "cuda": (
+        "onnxruntime:cuda",
+        "onnxruntime:cuda-graphs",
+        "onnxruntime:tensorrt",
+        "tensorrt:{}",
+        "tensorrt_rtx:{}",
+    ),
     "cpu": ("onnxruntime",),
 }
 #: Inferences before those that count; compiling and capturing happen in them.

@@ -64,7 +64,7 @@ def test_without_a_gpu_a_fallback_takes_over_only_where_there_is_one(graph: Grap
 @pytest.mark.parametrize(
     ("load", "module", "way_out"),
     [
-        (tensorrt_engine.load, "tensorrt", "pip install tensorrt-cu12.*JetPack"),
+        (tensorrt_engine.load, "tensorrt", "pip install tensorrt-cu13.*JetPack"),
         (tensorrt_rtx_engine.load, "tensorrt_rtx", "pip install tensorrt-rtx-cu12"),
     ],
     ids=["tensorrt", "tensorrt_rtx"],

@@ -19,8 +19,8 @@ _log = logging.getLogger(__name__)
 TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT RTX"}
 SOURCES = {
     "tensorrt": (
-        "`pip install tensorrt-cu12 --extra-index-url https://pypi.nvidia.com` (data-centre "
-        "GPUs); on a Jetson it is a part of JetPack: make the environment with "
+        "`pip install tensorrt-cu13 --extra-index-url https://pypi.nvidia.com` (data-centre GPUs; "
+        "-cu12 with CUDA 12); a Jetson has it from JetPack: make the environment with "
         "--system-site-packages"
     ),
     "tensorrt_rtx": "`pip install tensorrt-rtx-cu12` (desktop GPUs: GeForce RTX and RTX PRO)",
