@@ -88,6 +88,7 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
         "cpus": options.cpus,
         "allow_differences": options.allow_differences,
         "adaptive": options.adaptive,
+        "scheduling": options.scheduling,
         "sensor_reliability": options.sensor_reliability,
     }
     safety: dict[str, Value] = {"start_stopped": options.start_stopped}

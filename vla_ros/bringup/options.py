@@ -51,6 +51,10 @@ class Options:
     adaptive: bool = field(
         default=False, metadata={"help": "infer only when something has happened"}
     )
+    scheduling: str = field(
+        default="asynchronous",
+        metadata={"help": "how the chunks of a slow policy become motion; see docs/how-to/latency"},
+    )
     use_sim_time: bool = field(
         default=False, metadata={"help": "follow /clock and not the wall clock"}
     )

@@ -57,6 +57,13 @@ def up(
     adaptive: Annotated[
         bool, typer.Option(help="Infer only when something has happened.")
     ] = False,
+    scheduling: Annotated[
+        str,
+        typer.Option(
+            help="How chunks become motion: asynchronous, synchronous, ensemble, real_time, "
+            "real_time_trained."
+        ),
+    ] = "asynchronous",
     use_sim_time: Annotated[bool, typer.Option(help="Follow /clock.")] = False,
 ) -> None:
     """Start the graph, restart nodes that crash, and stop everything on Ctrl-C.
@@ -79,6 +86,7 @@ def up(
         start_stopped=start_stopped,
         allow_differences=allow_differences,
         adaptive=adaptive,
+        scheduling=scheduling,
         use_sim_time=use_sim_time,
     )
     follow_parent()
