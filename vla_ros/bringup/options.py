@@ -53,7 +53,7 @@ class Options:
     )
     scheduling: str = field(
         default="asynchronous",
-        metadata={"help": "how the chunks of a slow policy become motion; see docs/how-to/latency"},
+        metadata={"help": "how the chunks of a slow policy become motion"},
     )
     use_sim_time: bool = field(
         default=False, metadata={"help": "follow /clock and not the wall clock"}
