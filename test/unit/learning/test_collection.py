@@ -140,6 +140,8 @@ def test_a_folder_keeps_what_it_was_collected_with(demonstrations: Path) -> None
         "expert-share": 0.2,
         "stills": 0,
         "lag": 0.0,
+        "rows": 16,
+        "one-at-a-time": False,
         "policy": None,
     }
 
