@@ -137,7 +137,7 @@ def _quantize(source: Path, output: Path, contract: RobotContract) -> None:
     output.mkdir()
     for file in source.iterdir():
         (output / file.name).write_bytes(file.read_bytes())
-    rows = []
+    rows: list[dict[str, NDArray[Any]]] = []
     for seed in range(CALIBRATED):
         observation = make_observation(contract, seed=1000 + seed)
         images = {f"image_{name}": image[None] for name, image in observation.images.items()}

@@ -13,7 +13,7 @@ from vla_ros.core.errors import UserError
 from vla_ros.core.protocols import Policy
 from vla_ros.engine.choice import EngineChoice, backends
 from vla_ros.engine.fitted_policy import open_fitted
-from vla_ros.engine.signature import is_signature
+from vla_ros.engine.signature_reading import is_signature
 from vla_ros.policy.bundle import DESCRIPTION
 
 #: Makes a policy of what is named, for a robot; which backends run it is its last argument.

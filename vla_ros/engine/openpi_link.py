@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NoReturn
 
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
@@ -104,7 +104,7 @@ class OpenPiLink:
             self._connection.close()
             self._connection = None
 
-    def _give_up(self, reason: str) -> Any:
+    def _give_up(self, reason: str) -> NoReturn:
         """Close, wait longer than before, and say why; always raises."""
         connection, self._connection = self._connection, None
         if connection is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -156,7 +156,7 @@ class OpenPiPolicy:
         positions: FloatArray = actions.astype(np.float64)
         return positions
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str) -> NoReturn:
         raise InferenceFailed(f"{self._settings.address}: {reason}")
 
 

@@ -20,7 +20,7 @@ from vla_ros.core.types import ActionChunk, Float32Array, Observation
 from vla_ros.engine.choice import EngineChoice, open_engine
 from vla_ros.engine.engine import Engine, Graph
 from vla_ros.engine.reporting import report
-from vla_ros.engine.signature import Denoising, Normalization, Signature
+from vla_ros.engine.signature import Denoising, Normalization
 from vla_ros.engine.signature_check import (
     require_columns,
     require_graph,
@@ -34,6 +34,7 @@ from vla_ros.engine.signature_inputs import (
     normalize,
     task_inputs,
 )
+from vla_ros.engine.signature_reading import read_signature
 
 
 class SignaturePolicy:
@@ -57,7 +58,7 @@ class SignaturePolicy:
             ContractError: if the robot lacks what the policy takes or moves.
             EngineError: if no backend of the choice can run the graphs; says why.
         """
-        self._signature = signature = Signature.read(source)
+        self._signature = signature = read_signature(source)
         require_robot(signature, contract)
         self._joints = contract.action.joints
         self._step_s = signature.step_s or step_of(contract)

@@ -20,8 +20,9 @@ from vla_ros.core.errors import EngineError, UserError
 from vla_ros.core.protocols import Policy
 from vla_ros.engine.choice import EngineChoice
 from vla_ros.engine.opening import open_policy
-from vla_ros.engine.signature import SIGNATURE, Signature
+from vla_ros.engine.signature import SIGNATURE
 from vla_ros.engine.signature_policy import SignaturePolicy
+from vla_ros.engine.signature_reading import read_signature
 from vla_ros.testing.observations import make_observation
 from vla_ros.testing.policy_conformance import PolicyConformance
 
@@ -116,7 +117,7 @@ def test_an_exported_act_gives_the_chunk_that_lerobot_gives(
 def test_smolvla_becomes_a_prefix_and_a_denoising_step_with_the_same_actions(
     smolvla: Path, exported_smolvla: Path
 ) -> None:
-    signature = Signature.read(exported_smolvla)
+    signature = read_signature(exported_smolvla)
     assert signature.denoising is not None
     assert signature.denoising.steps == SMALL_SMOLVLA["num_steps"]
     prefix, step = (
@@ -167,7 +168,7 @@ def test_graphs_that_are_not_what_lerobot_computes_are_refused_with_the_worst_jo
     (tmp_path / SIGNATURE).write_bytes((exported_act / SIGNATURE).read_bytes())
     reference = load_checkpoint(str(act), device="cpu")
     with pytest.raises(EngineError, match=r"actions\[3\]: differs from what LeRobot computes"):
-        compare(Signature.read(tmp_path), reference, 1e-4)
+        compare(read_signature(tmp_path), reference, 1e-4)
 
 
 def test_a_kind_that_is_not_exported_is_named_and_nothing_is_written(tmp_path: Path) -> None:

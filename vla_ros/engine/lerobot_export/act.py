@@ -27,6 +27,10 @@ class ActGraph(nn.Module):
     concatenated, not stacked one by one.
     """
 
+    latent: Tensor
+    queries: Tensor
+    token_positions: Tensor
+
     def __init__(self, checkpoint: LeRobotCheckpoint, processing: Processing) -> None:
         """Take the layers of a checkpoint; those of its backbone are changed.
 

@@ -18,6 +18,7 @@ from vla_ros.engine.lerobot_export.parity import Apart, compare
 from vla_ros.engine.lerobot_export.processing import Processing, probe_processors
 from vla_ros.engine.lerobot_features import input_names
 from vla_ros.engine.signature import SIGNATURE, Signature
+from vla_ros.engine.signature_reading import read_signature
 
 #: Writes the graphs of a checkpoint into a folder, and returns their signature.
 Write = Callable[[LeRobotCheckpoint, Processing, Path], dict[str, Any]]
@@ -83,10 +84,11 @@ def export_lerobot(
         text = yaml.safe_dump(values, sort_keys=False, width=99)
         (folder / SIGNATURE).write_text(text, encoding="utf-8")
         progress("comparing them with LeRobot")
-        apart = compare(Signature.read(folder), reference, TOLERANCE)
-        output.exists() and output.rmdir()
+        apart = compare(read_signature(folder), reference, TOLERANCE)
+        if output.exists():
+            output.rmdir()
         shutil.move(folder, output)
-    return LeRobotExport(signature=Signature.read(output), apart=apart)
+    return LeRobotExport(signature=read_signature(output), apart=apart)
 
 
 def _writer(checkpoint: LeRobotCheckpoint) -> Write:

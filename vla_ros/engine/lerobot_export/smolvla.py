@@ -206,7 +206,7 @@ def _write_tokenizer(checkpoint: LeRobotCheckpoint, output: Path) -> dict[str, A
             "exported; run it with --backend lerobot"
         )
     tokenizer.save(str(output / TOKENIZER))
-    declared = {"tensor": "tokens", "mask": "mask", "tokenizer": TOKENIZER}
+    declared: dict[str, Any] = {"tensor": "tokens", "mask": "mask", "tokenizer": TOKENIZER}
     declared |= {"length": step.max_length, "pad": original.pad_token_id or 0}
     return declared | ({"suffix": suffix} if suffix else {})
 
