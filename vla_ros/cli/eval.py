@@ -269,7 +269,8 @@ def _through_ros(
     if plan != EvaluationPlan(episodes=plan.episodes, first_seed=plan.first_seed):
         raise UserError(
             "--through-ros plays the core suite on unseen seeds; it takes no --split, "
-            "--phrasings, --adaptive, --backend, --ablate, --without or --disturb"
+            "--phrasings, --adaptive, --backend, --ablate, --without, --disturb, --delay, "
+            "--scheduling or --deadline"
         )
     from vla_ros.cli.through_ros import evaluate_through_ros  # only this imports rclpy
 
