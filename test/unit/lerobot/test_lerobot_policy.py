@@ -29,7 +29,9 @@ from vla_ros.engine.lerobot_policy import LeRobotPolicy  # noqa: E402
 from vla_ros.testing.lerobot_checkpoints import (  # noqa: E402
     SMALL_ACT,
     SMALL_DIFFUSION,
+    SMALL_SMOLVLA,
     write_checkpoint,
+    write_small_vlm,
 )
 
 CONTRACT = load_contract("tabletop_sim")
@@ -46,6 +48,13 @@ def diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(folder, "diffusion", CONTRACT, SMALL_DIFFUSION)
 
 
+@pytest.fixture(scope="session")
+def smolvla(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("smolvla")
+    settings = {**SMALL_SMOLVLA, "vlm_model_name": str(write_small_vlm(folder / "vlm"))}
+    return write_checkpoint(folder / "checkpoint", "smolvla", CONTRACT, settings)
+
+
 class _Conformance(PolicyConformance, ReportingConformance, ClosableConformance):
     folder: Path
 
@@ -60,6 +69,12 @@ class TestAct(_Conformance):
     @pytest.fixture(autouse=True)
     def _take(self, act: Path) -> None:
         self.folder = act
+
+
+class TestSmolVla(_Conformance):
+    @pytest.fixture(autouse=True)
+    def _take(self, smolvla: Path) -> None:
+        self.folder = smolvla
 
 
 class TestDiffusion(_Conformance):
@@ -140,6 +155,16 @@ def test_a_checkpoint_opens_as_lerobot_and_no_engine_claims_it(act: Path) -> Non
         open_policy(str(act), CONTRACT)
     with pytest.raises(EngineError, match="cannot take over from LeRobot"):
         open_policy(str(act), CONTRACT, backend="lerobot", fallback="onnxruntime")
+
+
+def test_noise_is_drawn_anew_with_each_inference_and_leaves_torch_as_it_was(smolvla: Path) -> None:
+    policy = LeRobotPolicy(str(smolvla), CONTRACT)
+    policy.start("look")
+    before = torch.get_rng_state()
+    observation = make_observation(CONTRACT)
+    first, second = (policy.infer(observation).positions for _ in range(2))
+    assert np.abs(first - second).max() > 1e-4
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_checkpoint_without_its_weights_is_refused_and_named(act: Path, tmp_path: Path) -> None:
