@@ -192,7 +192,7 @@ def _describe(
             "method": first.method,
             "observations": first.rows,
             "recorded": dict(recorded),
-            "int8_nodes": {name: len(each.int8) for name, each in quantized.items()},
+            "nodes": {name: len(each.nodes) for name, each in quantized.items()},
         }
     return write_description(
         folder,

@@ -14,7 +14,7 @@ from vla_ros.engine.choice import EngineChoice, open_engine
 from vla_ros.engine.engine import Arrays, Engine, Graph
 from vla_ros.engine.exporting.operators import explain_refusal
 from vla_ros.engine.exporting.parity import TensorParity, compare, require_parity
-from vla_ros.engine.exporting.precisions import TOLERANCES
+from vla_ros.engine.exporting.precisions import CALIBRATED, TOLERANCES
 from vla_ros.engine.exporting.quantization import Quantization, quantize
 from vla_ros.engine.exporting.simplification import Simplification, simplify
 from vla_ros.engine.tensorrt.precision import precision_of, read_typed
@@ -33,7 +33,7 @@ class GraphExport:
         name: Its file.
         precision: What it computes in.
         simplification: How it became smaller.
-        quantization: What computes in int8; None in other precisions.
+        quantization: What computes in int8 or fp8; None in other precisions.
         parity: Of each output.
         parity_precision: What it was compared in.
         observations: On so many.
@@ -124,18 +124,20 @@ class GraphExporter:
     ) -> Quantization | None:
         """Give the graph its precision; for TensorRT, fp16 and bf16 come when it is built."""
         quantization = None
-        if self._precision == "int8":
-            say(f"{name}: calibrating int8 on {len(rows)} observations")
+        if self._precision in CALIBRATED:
+            say(f"{name}: calibrating {self._precision} on {len(rows)} observations")
             whole = path.with_name(f"whole-{name}")
             path.rename(whole)
             few = rows[:: max(1, len(rows) // JUDGED)][:JUDGED]
 
             def judge(candidate: Path) -> float:
-                found = self._compare(candidate, reference, few, "int8")
-                return max(each.excess(TOLERANCES["int8"]) for each in found)
+                found = self._compare(candidate, reference, few, self._precision)
+                return max(each.excess(TOLERANCES[self._precision]) for each in found)
 
             symmetric = self._target != "onnx"
-            quantization = quantize(whole, path, rows, judge, symmetric=symmetric)
+            quantization = quantize(
+                whole, path, rows, judge, precision=self._precision, symmetric=symmetric
+            )
             whole.unlink()
         elif self._precision == "fp16" and self._target == "onnx":
             onnx.save(read_typed(path, "fp16"), path)
@@ -149,7 +151,7 @@ class GraphExporter:
         An engine for a GPU cannot; the graph that it is built of, rounded as it will be, can in
         fp16. In bfloat16 it cannot either, so that is compared in fp32 and the report says so.
         """
-        if self._target == "onnx" or self._precision in ("int8", "fp32"):
+        if self._target == "onnx" or self._precision in ("fp32", *CALIBRATED):
             return path, self._precision
         if self._precision == "fp16":
             rounded = path.with_name(f"rounded-{path.name}")

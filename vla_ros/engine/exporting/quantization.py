@@ -1,10 +1,10 @@
-"""Makes a graph compute in int8 where it looks at images, with scales calibrated on recordings.
+"""Makes a graph compute in 8 bits where it looks at images, with scales calibrated on recordings.
 
 Static quantization by ONNX Runtime, in the QDQ form that every backend reads. Convolutions are
 where the time of these policies goes; quantizing their transformers too makes them slower (small
 matrices: casting costs more than it saves) and a hundred times less exact. Activations are
 unsigned bytes, which x86 multiplies fastest, except for TensorRT, whose int8 is signed and
-symmetric.
+symmetric. fp8 (E4M3) is for GPUs alone; on images it is coarser than int8.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -51,60 +52,118 @@ class Quantization:
     """What was done.
 
     Attributes:
-        int8: Names of the nodes that compute in int8.
+        nodes: Names of those that compute in 8 bits.
         kept: Names of convolutions that stay in floating point, with the reason.
         rows: Observations that the ranges were taken from.
         method: How ranges were chosen.
         symmetric: Whether activations are signed and zero is in the middle.
     """
 
-    int8: tuple[str, ...]
+    nodes: tuple[str, ...]
     kept: dict[str, str] = field(default_factory=dict)
     rows: int = 0
-    method: str = "smallest and largest value"
+    method: str = ""
     symmetric: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """What numbers become."""
+
+    precision: str
+    symmetric: bool
+
+    @property
+    def method(self) -> str:
+        if self.precision == "fp8":
+            return "distribution of the values"
+        return "smallest and largest value"
+
+    @property
+    def operators(self) -> list[str]:
+        return ["Conv"] if self.precision == "fp8" else ["Conv", *_ALONG]
+
+    def nodes(self, model: onnx.ModelProto, convolutions: Sequence[str]) -> list[str]:
+        """Return what is quantized with some convolutions."""
+        return list(convolutions) if self.precision == "fp8" else _along(model, convolutions)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of ONNX Runtime's quantization."""
+        extra = {
+            "ActivationSymmetric": self.symmetric or self.precision == "fp8",
+            "WeightSymmetric": True,
+            # TensorRT wants biases in floating point
+            "QuantizeBias": not self.symmetric and self.precision != "fp8",
+        }
+        if self.precision == "fp8":
+            return {
+                "per_channel": False,
+                "activation_type": QuantType.QFLOAT8E4M3FN,
+                "weight_type": QuantType.QFLOAT8E4M3FN,
+                "calibrate_method": CalibrationMethod.Distribution,
+                "extra_options": {**extra, "scenario": "same"},
+            }
+        return {
+            "per_channel": True,
+            "activation_type": QuantType.QInt8 if self.symmetric else QuantType.QUInt8,
+            "weight_type": QuantType.QInt8,
+            "calibrate_method": CalibrationMethod.MinMax,
+            "extra_options": extra,
+        }
+
+
 def quantize(
-    source: Path, output: Path, rows: Rows, judge: Judge, *, symmetric: bool = False
+    source: Path,
+    output: Path,
+    rows: Rows,
+    judge: Judge,
+    *,
+    precision: str = "int8",
+    symmetric: bool = False,
 ) -> Quantization:
-    """Write an int8 graph that stays within its tolerance.
+    """Write an 8-bit graph that stays within its tolerance.
 
     If quantizing all image layers takes it too far from torch, those whose quantization changes
     the outputs most go back to floating point, a quarter at a time.
 
     Args:
         source: Graph in fp32.
-        output: Where the int8 graph goes.
+        output: Where the 8-bit graph goes.
         rows: Inputs (1, ...) by name; `ROWS` of them are used at most.
         judge: Says how far a graph is from torch.
+        precision: `int8` or `fp8`.
         symmetric: Whether TensorRT is to run it.
 
     Raises:
-        EngineError: if there is nothing to calibrate with, or nothing that int8 makes faster.
+        EngineError: if there is nothing to calibrate with, or nothing to quantize.
     """
     if not rows:
         raise EngineError(
-            "int8 needs recorded observations to calibrate with, and there are none: give "
+            f"{precision} needs recorded observations to calibrate with, and there are none: give "
             "--episodes 1 or more, or a --calibration file"
         )
     model = onnx.load(source)
     candidates, kept = _convolutions(model)
     if not candidates:
         raise EngineError(
-            f"{source.name}: has no convolution that int8 would make faster (those with fewer "
-            f"than {FEWEST_CHANNELS} channels stay as they are); take --precision fp32 or fp16"
+            f"{source.name}: has no convolution that {precision} would make faster (with fewer "
+            f"than {FEWEST_CHANNELS} channels they stay as they are); take --precision fp32"
         )
+    form = _Form(precision=precision, symmetric=symmetric)
     chosen = rows[:: max(1, len(rows) // ROWS)][:ROWS]
     ranking: list[str] = []
     while True:
-        nodes = _along(model, candidates)
-        _write(source, output, chosen, nodes, symmetric)
+        nodes = form.nodes(model, candidates)
+        _write(source, output, chosen, nodes, form)
         if judge(output) <= 1.0 or len(candidates) == 1:
             return Quantization(
-                int8=tuple(nodes), kept=kept, rows=len(chosen), symmetric=symmetric
+                nodes=tuple(nodes),
+                kept=kept,
+                rows=len(chosen),
+                method=form.method,
+                symmetric=symmetric,
             )
-        ranking = ranking or _by_sensitivity(source, candidates, chosen[:8], judge, symmetric)
+        ranking = ranking or _by_sensitivity(source, candidates, chosen[:8], judge, form)
         for name in ranking[: max(1, round(_BACK * len(candidates)))]:
             candidates.remove(name)
             ranking.remove(name)
@@ -144,37 +203,28 @@ def _along(model: onnx.ModelProto, convolutions: Sequence[str]) -> list[str]:
 
 
 def _by_sensitivity(
-    source: Path, candidates: Sequence[str], rows: Rows, judge: Judge, symmetric: bool
+    source: Path, candidates: Sequence[str], rows: Rows, judge: Judge, form: _Form
 ) -> list[str]:
     """Return convolutions, that first whose quantization alone takes the graph farthest away."""
     apart: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in candidates:
             path = Path(folder) / source.name
-            _write(source, path, rows, [name], symmetric)
+            _write(source, path, rows, [name], form)
             apart[name] = judge(path)
     return sorted(apart, key=lambda name: -apart[name])
 
 
-def _write(source: Path, output: Path, rows: Rows, nodes: Sequence[str], symmetric: bool) -> None:
-    with _quietly():
+def _write(source: Path, output: Path, rows: Rows, nodes: Sequence[str], form: _Form) -> None:
+    with _quietly(), redirect_stdout(StringIO()):  # the calibrator prints
         quantize_static(
             str(source),
             str(output),
             _Reader(rows),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", *_ALONG],
+            op_types_to_quantize=form.operators,
             nodes_to_quantize=list(nodes),
-            per_channel=True,
-            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={
-                "ActivationSymmetric": symmetric,
-                "WeightSymmetric": True,
-                # TensorRT wants biases in floating point
-                "QuantizeBias": not symmetric,
-            },
+            **form.settings(),
         )
 
 

@@ -155,8 +155,8 @@ def _graph_lines(graph: GraphExport) -> Iterator[str]:
     if graph.quantization is not None:
         done = graph.quantization
         yield (
-            f"\n{len(done.int8)} nodes compute in int8, with ranges from {done.rows} "
-            f"observations ({done.method}). In floating point stay:"
+            f"\n{len(done.nodes)} nodes compute in {graph.precision}, with ranges from "
+            f"{done.rows} observations ({done.method}). In floating point stay:"
         )
         yield ""
         for name, reason in done.kept.items():

@@ -35,7 +35,7 @@ def test_what_takes_the_results_of_convolutions_goes_along_and_maps_stay_exact(
     convolutions: Path, images: Rows, tmp_path: Path
 ) -> None:
     done = quantize(convolutions, tmp_path / "int8.onnx", images, fine)
-    assert done.int8 == ("first", "bend", "second", "residual")
+    assert done.nodes == ("first", "bend", "second", "residual")
     assert list(done.kept) == ["last"]
     assert "2 maps" in done.kept["last"]
     assert done.rows == len(images)
@@ -79,8 +79,8 @@ def test_the_most_sensitive_convolution_goes_back_to_floating_point(
         return 2.0 if quantized else 0.5
 
     done = quantize(convolutions, tmp_path / "int8.onnx", images, judge)
-    assert "second" in done.int8
-    assert "first" not in done.int8
+    assert "second" in done.nodes
+    assert "first" not in done.nodes
     assert "sensitive" in done.kept["first"]
 
 
