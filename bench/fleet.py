@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from rich.console import Console
 from rich.table import Table
 
 from vla_ros.cli.measurement import conclude
@@ -61,6 +62,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         results = measure(arguments, Path(folder))
+    Console(soft_wrap=True).print(_killed_table(results))
     return conclude(
         "bench/fleet.py",
         results,
@@ -228,15 +230,22 @@ def _table(results: dict[str, Any]) -> Table:
         f"paced {paced['rate_hz']:g} Hz", str(paced["robots"]), "", "", "",
         *(f"{paced[key]:.1f}" for key in ("per_s", "p50_ms", "p99_ms")),
     )  # fmt: skip
+    return table
+
+
+def _killed_table(results: dict[str, Any]) -> Table:
+    shown = {
+        "moving_without_chunk": "ticks moving without a chunk",
+        "ticks_after": "of ticks after",
+        "holding_ticks": "ticks holding",
+        "outage_median_ms": "median outage ms",
+        "outage_max_ms": "longest ms",
+        "failed_inferences": "failed inferences",
+    }
+    table = Table("a replica is killed", "robots", *shown.values())
     for name in ("killed", "killed_of_two"):
         row = results[name]
-        table.add_row(
-            name,
-            str(row["robots"]),
-            f"moving without a chunk {row['moving_without_chunk']} of {row['ticks_after']} ticks",
-            f"outage {row['outage_median_ms']:.0f} ms",
-            f"at most {row['outage_max_ms']:.0f} ms",
-        )
+        table.add_row(name, str(row["robots"]), *(f"{row[key]:.0f}" for key in shown))
     return table
 
 
