@@ -114,6 +114,16 @@ def test_a_folder_without_a_bundle_is_refused_before_anything_starts(tmp_path: P
         describe("sim", Options(policy=str(tmp_path)))
 
 
+def test_a_folder_with_a_signature_is_a_policy_and_a_server_is_not_looked_for_on_disk(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "signature.yaml").touch()
+    for policy, backend in ((str(tmp_path), "openvino:bf16"), ("ws://10.0.0.5:8000", "openpi")):
+        nodes = describe("robot", Options(policy=policy, backend=backend))
+        (found,) = (node.parameters for node in nodes if node.name == "policy")
+        assert (found["bundle"], found["backend"]) == (policy, backend)
+
+
 def test_an_unknown_graph_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match="expected one of sim, robot, got 'moon'"):
         describe("moon", SWAYING)

@@ -21,6 +21,8 @@ DEFAULT_ROBOT = {"sim": "tabletop_sim", "robot": "so101"}
 TRIAL_BACKEND = "swaying"
 #: Engines, which run bundles; whatever else is a backend knows what it is given as a policy.
 ENGINES = ("onnxruntime", "openvino", "remote", "tensorrt", "tensorrt_rtx", "torch")
+#: Files by which a directory is known that engines run.
+OPENED = ("bundle.json", "signature.yaml")
 DEFAULT_POLICY = "models/tabletop-small"
 #: Numerical libraries get one thread: the processes share few cores and each does small sums.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -122,9 +124,14 @@ def _bundle(options: Options) -> str:
     if options.backend.partition(":")[0] not in ENGINES:
         return options.policy
     bundle = Path(options.policy).expanduser() if options.policy else resource_path(DEFAULT_POLICY)
-    if not (bundle / "bundle.json").is_file():
+    if not (_is_signature(bundle) or any((bundle / name).is_file() for name in OPENED)):
         raise UserError(
             f"policy: {bundle} is no policy bundle (it has no bundle.json); "
-            "name a bundle directory, for example models/tabletop-small"
+            "name a bundle directory, for example models/tabletop-small, or one with a "
+            "signature.yaml; a LeRobot checkpoint needs `lerobot` as its backend"
         )
     return str(bundle.resolve())
+
+
+def _is_signature(policy: Path) -> bool:
+    return policy.suffix in {".yaml", ".yml"} and policy.is_file()
