@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from vla_ros.core.types import ActionChunk, FloatArray
 from vla_ros.engine.scheduling import Scheduler
@@ -27,9 +29,9 @@ def make_chunk(stamp_ns: int, offset: float = 0.0, horizon: int = HORIZON) -> Ac
     )
 
 
-def path_at(times_s: FloatArray) -> FloatArray:
+def path_at(times_s: NDArray[np.floating[Any]]) -> FloatArray:
     """Return the motion (T, 2) [rad] at times (T,) [s]."""
-    return np.stack([0.3 * times_s, -0.1 * times_s], axis=1)
+    return np.stack([0.3 * times_s, -0.1 * times_s], axis=1).astype(np.float64)
 
 
 class SchedulerConformance(ABC):

@@ -50,7 +50,7 @@ def test_the_transposed_jacobian_is_that_of_autograd() -> None:
     def end(noisy: Tensor) -> Tensor:
         return head._velocity(condition, weight, noisy, time) * (1 - time) + noisy
 
-    _, expected = torch.autograd.functional.vjp(end, chunk, rest)
+    _, expected = torch.autograd.functional.vjp(end, chunk, rest)  # type: ignore[no-untyped-call]
     before = head._before(condition, chunk, time)
     between = head.mix[1](head.mix[0](before))
     found = head._transposed(rest, weight, before, between)
@@ -194,7 +194,8 @@ def test_the_exported_graph_heeds_a_prefix_as_torch_does(tmp_path: Path) -> None
     head = _Flat(make_head()).eval()
     (fused, state, command), prefix = make_situation(), make_prefix(0.7, known=2)
     assert prefix.known is not None
-    inputs = (fused.tokens, fused.weight, state, command, *prefix)
+    told = (prefix.chunk, prefix.weight, prefix.known)
+    inputs = (fused.tokens, fused.weight, state, command, *told)
     names = ["tokens", "weight", "state", "command", "prefix", "heeded", "known"]
     program = torch.onnx.export(head, inputs, input_names=names, dynamo=True, verbose=False)
     assert program is not None
