@@ -5,6 +5,7 @@ Needs LeRobot (requirements/lerobot.txt) in an environment of its own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,11 @@ CONTRACT = load_contract("tabletop_sim")
 
 @pytest.fixture(scope="session")
 def act(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("act"), "act", CONTRACT, SMALL_ACT)
+    folder = write_checkpoint(tmp_path_factory.mktemp("act"), "act", CONTRACT, SMALL_ACT)
+    about = {"fps": 10, "features": {"action": {"names": list(CONTRACT.action.joints)}}}
+    (folder / "meta").mkdir()
+    (folder / "meta" / "info.json").write_text(json.dumps(about), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -167,7 +172,10 @@ def test_graphs_that_are_not_what_lerobot_computes_are_refused_with_the_worst_jo
     onnx.save(graph, tmp_path / "policy.onnx")
     (tmp_path / SIGNATURE).write_bytes((exported_act / SIGNATURE).read_bytes())
     reference = load_checkpoint(str(act), device="cpu")
-    with pytest.raises(EngineError, match=r"actions\[3\]: differs from what LeRobot computes"):
+    joint = CONTRACT.action.joints[3]
+    with pytest.raises(
+        EngineError, match=rf"actions\[{joint}\]: differs from what LeRobot computes"
+    ):
         compare(read_signature(tmp_path), reference, 1e-4)
 
 
@@ -211,7 +219,8 @@ def test_a_processor_that_does_more_than_scale_and_shift_is_refused(
 
 def test_the_signature_says_what_the_dataset_says(exported_act: Path) -> None:
     values = yaml.safe_load((exported_act / SIGNATURE).read_text(encoding="utf-8"))
-    assert "step_s" not in values  # no dataset was at hand: the robot's first camera says it
+    assert values["step_s"] == 0.1
+    assert values["joints"] == list(CONTRACT.action.joints)
     assert list(values["inputs"]) == [
         "observation.images.front",
         "observation.images.wrist",
