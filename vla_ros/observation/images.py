@@ -28,15 +28,21 @@ def fit_rgb(
 ) -> UInt8Array:
     """Return the image (H, W, 3) cut to the wanted aspect ratio and scaled to (height, width, 3).
 
-    The middle of the image is kept. Shrinking averages areas, so that nothing aliases. An image of
-    the wanted size comes back as it is; any other is written once, into an array of `pool`.
+    The middle of the image is kept. Shrinking averages areas, so that nothing aliases; what is
+    more than twice too large is halved first, which takes less than half the time in all. An image
+    of the wanted size comes back as it is; any other is written into an array of `pool`.
     """
     if image.shape[:2] == (height, width):
         return image
+    pool = pool or ArrayPool()
     cut = _crop(image, width, height)
+    while _halves(cut, width, height):
+        half = pool.take((cut.shape[0] // 2, cut.shape[1] // 2, 3), np.uint8)
+        cv2.resize(cut, half.shape[1::-1], dst=half, interpolation=cv2.INTER_AREA)
+        cut = half
     shrinks = cut.shape[0] > height or cut.shape[1] > width
     mode = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    scaled = (pool or ArrayPool()).take((height, width, 3), np.uint8)
+    scaled: UInt8Array = pool.take((height, width, 3), np.uint8)
     cv2.resize(cut, (width, height), dst=scaled, interpolation=mode)
     return scaled
 
@@ -94,6 +100,12 @@ def to_metres(
         raise ObservationError(topic, "depth image holds no finite point above 0 m")
     np.copyto(depth, 0.0, where=np.logical_not(good, out=good))
     return depth
+
+
+def _halves(image: UInt8Array, width: int, height: int) -> bool:
+    """Whether both sides are even, and more than twice what is wanted: squares of four pixels."""
+    rows, columns = image.shape[:2]
+    return rows > 2 * height and columns > 2 * width and not (rows % 2 or columns % 2)
 
 
 def _crop(image: Pixels, width: int, height: int) -> Pixels:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -29,6 +30,26 @@ def test_the_middle_of_a_wide_image_is_kept() -> None:
     wide = np.zeros((10, 30, 3), np.uint8)
     wide[:, 10:20] = 200
     assert (fit_rgb(wide, 10, 10) == 200).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (720, 1280), (481, 641), (256, 256)])
+def test_halving_first_gives_nearly_the_mean_over_areas(height: int, width: int) -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    scene = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    cut = scene[top : top + side, left : left + side]
+    plain = cv2.resize(cut, (128, 128), interpolation=cv2.INTER_AREA).astype(int)
+    apart = np.abs(fit_rgb(np.asarray(scene), 128, 128).astype(int) - plain)
+    assert apart.mean() < 1.0
+    assert apart.max() <= 4
+
+
+def test_a_pattern_finer_than_the_result_does_not_alias() -> None:
+    stripes = np.zeros((480, 640, 3), np.uint8)
+    stripes[:, ::2] = 200
+    assert np.abs(fit_rgb(stripes, 128, 128).astype(int) - 100).max() <= 1
 
 
 def test_shrinking_colours_averages_and_shrinking_depth_does_not() -> None:
