@@ -152,7 +152,8 @@ class Driven:
         self._lock = threading.Lock()
         self._position = np.array(self._contract.home)
         self._end_ns = 0
-        self.answers_ns: list[int] = []
+        #: When the gate took a chunk [ns].
+        self.chunks_ns: list[int] = []
         self.failures: list[str] = []
         #: Of every tick: time [ns], gate's state, whether the arm moves, end of the chunk [ns].
         self.ticks: list[tuple[int, int, bool, int]] = []
@@ -182,7 +183,6 @@ class Driven:
             self.failures.append(error.reason)
             return
         now_ns = time.monotonic_ns()
-        self.answers_ns.append(now_ns)
         with self._lock:
             try:
                 self._gate.accept(chunk, now_ns)
@@ -190,6 +190,7 @@ class Driven:
                 self.failures.append(str(error))
             else:
                 self._end_ns = chunk.end_ns
+                self.chunks_ns.append(now_ns)
 
     def _run_gate(self, end_ns: int) -> None:
         period_ns = round(1e9 * self._contract.control_period_s)
@@ -226,8 +227,8 @@ def judge(robots: list[Driven], killed_ns: int) -> dict[str, Any]:
     """Return what the robots did from the kill on; the clock is this machine's monotonic one."""
     outages_ms, moving, ticks, holding = [], 0, 0, 0
     for robot in robots:
-        before = [each for each in robot.answers_ns if each <= killed_ns]
-        after = [each for each in robot.answers_ns if each > killed_ns + 50_000_000]
+        before = [each for each in robot.chunks_ns if each <= killed_ns]
+        after = [each for each in robot.chunks_ns if each > killed_ns + 50_000_000]
         outages_ms.append(1e-6 * (after[0] - killed_ns) if after and before else float("inf"))
         for now_ns, state, moves, end_ns in robot.ticks:
             if now_ns <= killed_ns:
