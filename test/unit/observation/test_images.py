@@ -43,7 +43,7 @@ def test_halving_first_gives_nearly_the_mean_over_areas(height: int, width: int)
     plain = cv2.resize(cut, (128, 128), interpolation=cv2.INTER_AREA).astype(int)
     apart = np.abs(fit_rgb(np.asarray(scene), 128, 128).astype(int) - plain)
     assert apart.mean() < 1.0
-    assert apart.max() <= 4
+    assert apart.max() <= 8  # of 255, at the edges of the scene
 
 
 def test_a_pattern_finer_than_the_result_does_not_alias() -> None:
