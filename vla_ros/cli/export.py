@@ -16,6 +16,7 @@ from vla_ros.contract import RobotContract, load_contract
 from vla_ros.core.errors import UserError
 from vla_ros.engine.exporting.precisions import PRECISIONS, TARGETS
 from vla_ros.engine.exporting.request import ExportRequest
+from vla_ros.engine.exporting.timing import ROUNDS
 from vla_ros.learning.checkpoints import (
     policy_from_checkpoint,
     read_checkpoint,
@@ -59,6 +60,9 @@ def export(
     ] = "SM86,SM89,SM120",
     robots: Annotated[int, typer.Option(help="That one inference of an engine serves.")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads of one inference, to time it.")] = 1,
+    rounds: Annotated[
+        int, typer.Option(help="Turns of each engine when they are timed.")
+    ] = ROUNDS,
     workers: Annotated[int, typer.Option(help="Processes that play episodes.")] = 2,
     name: Annotated[
         str | None, typer.Option(help="Name of a checkpoint's policy; the folder's if not given.")
@@ -107,10 +111,10 @@ def export(
         raise UserError(
             "--name and --language are for checkpoints; a bundle has both, and keeps them"
         )
-    if episodes < 0 or robots < 1 or threads < 1:
+    if episodes < 0 or min(robots, threads, rounds) < 1:
         raise UserError(
-            f"--episodes is {episodes}, --robots {robots}, --threads {threads}; expected 0, 1 and "
-            "1 at least"
+            f"--episodes is {episodes}, expected 0 or more; --robots {robots}, --threads {threads} "
+            f"and --rounds {rounds}, expected 1 or more"
         )
     from vla_ros.cli.bundle_export import export_to_bundle  # the simulator starts slowly
 
@@ -124,6 +128,7 @@ def export(
         capabilities=tuple(each.strip() for each in compute_capability.split(",") if each.strip()),
         robots=robots,
         threads=threads,
+        rounds=rounds,
     )
     export_to_bundle(
         request, calibration=calibration, record=record, episodes=episodes, workers=workers
