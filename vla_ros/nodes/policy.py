@@ -6,25 +6,21 @@ import threading
 import time
 from dataclasses import replace
 
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.task import Future
 from std_msgs.msg import String
 from vla_ros_interfaces.msg import ActionChunk
-from vla_ros_interfaces.srv import LoadPolicy
 
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import (
     InferenceFailed,
     InstructionRejected,
     ObservationError,
-    UserError,
 )
-from vla_ros.core.protocols import Closable, Noticing, Policy
+from vla_ros.core.protocols import Noticing, Policy
 from vla_ros.core.types import Observation
 from vla_ros.engine.adaptive import describe_saving
 from vla_ros.engine.pinning import parse_cpus, pin_thread
 from vla_ros.engine.scheduling import Schedule, ScheduleSettings
-from vla_ros.nodes.policy_loading import load_policy
+from vla_ros.nodes.policy_loading import PolicyReplacement, close, load_policy
 from vla_ros.nodes.policy_parameters import PolicyParameters
 from vla_ros.observation.rates import RateMonitor
 from vla_ros.ros.attention_publisher import AttentionPublisher
@@ -69,7 +65,6 @@ class PolicyNode(ManagedNode):
             ScheduleSettings(scheduling=settings.scheduling, deadline_s=settings.deadline_s)
         )
         self._policy = self._load(settings.bundle)
-        self._next_policy: Policy | None = None
         self._instruction = InstructionInput(self._settings.instruction_timeout_s)
         self._considered, self._started = Wanted(), ""
         self._stopping = threading.Event()
@@ -81,8 +76,7 @@ class PolicyNode(ManagedNode):
         self._chunks = self.create_publisher(ActionChunk, "policy/chunk", command_qos())
         self._attention = AttentionPublisher(self, self._contract)
         self.create_subscription(String, "instruction", self._on_instruction, latched_qos())
-        aside = ReentrantCallbackGroup()  # sensors are not to wait for a policy that is loaded
-        self.create_service(LoadPolicy, "policy/load", self._on_load, callback_group=aside)
+        self._replacement = PolicyReplacement(self, self._load, lambda: self._policy)
         create_steady_timer(self, 1.0, self._diagnose)
 
     def start(self) -> None:
@@ -135,12 +129,11 @@ class PolicyNode(ManagedNode):
 
     def _take_up_changes(self) -> None:
         """Change policy and instruction, if others have come."""
-        policy, self._next_policy = self._next_policy, None
+        policy = self._replacement.take()
         wanted, before = self._instruction.wanted(), self._considered
         if policy is not None:
             replaced, self._policy = self._policy, policy
-            if isinstance(replaced, Closable):
-                replaced.close()  # only this thread infers, so nothing is under way
+            close(replaced)  # only this thread infers, so nothing is under way
         elif wanted == before or not (wanted.text or before.text):
             return
         self._considered, self._started, self._fault = wanted, "", ""
@@ -197,33 +190,6 @@ class PolicyNode(ManagedNode):
     def _on_instruction(self, message: String) -> None:
         if self._instruction.hear(message.data):
             self.get_logger().info(f"instruction: {message.data!r}" if message.data else "idle")
-
-    async def _on_load(
-        self, request: LoadPolicy.Request, response: LoadPolicy.Response
-    ) -> LoadPolicy.Response:
-        """Load beside the running policy, which goes on meanwhile and stays if this one fails."""
-        future: Future = Future(executor=self.executor)
-        threading.Thread(
-            target=self._load_aside, args=(request.path, future), name="loading", daemon=True
-        ).start()
-        loaded: Policy | Exception = await future
-        response.success = not isinstance(loaded, Exception)
-        if isinstance(loaded, Exception):
-            response.message = str(loaded)
-            response.bundle_sha256 = self._policy.bundle_sha256
-        else:
-            response.message = f"{loaded.name} runs"
-            response.bundle_sha256 = loaded.bundle_sha256
-            self._next_policy = loaded
-        return response
-
-    def _load_aside(self, path: str, future: Future) -> None:
-        try:
-            future.set_result(self._load(path))
-        except Exception as error:  # noqa: BLE001 the client is told whatever it was, and the old one stays
-            cause = str(error) if isinstance(error, UserError) else repr(error)
-            self.get_logger().error(f"policy/load: {cause}")
-            future.set_result(error)
 
     def _diagnose(self) -> None:
         if self._thread is None:
