@@ -113,8 +113,8 @@ def export(
         )
     if episodes < 0 or min(robots, threads, rounds) < 1:
         raise UserError(
-            f"--episodes is {episodes}, expected 0 or more; --robots {robots}, --threads {threads} "
-            f"and --rounds {rounds}, expected 1 or more"
+            f"--episodes is {episodes}, expected 0 or more; --robots is {robots}, --threads "
+            f"{threads} and --rounds {rounds}, expected 1 or more"
         )
     from vla_ros.cli.bundle_export import export_to_bundle  # the simulator starts slowly
 

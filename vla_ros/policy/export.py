@@ -38,6 +38,7 @@ from vla_ros.policy.deployed import (
 )
 from vla_ros.policy.graph_origin import forget_origin
 from vla_ros.policy.model import Policy
+from vla_ros.policy.unsupported import explain_unsupported
 
 #: How far an output of a graph may be from that of torch, as a share of its largest value if that
 #: is above 1.
@@ -123,19 +124,25 @@ def _export(
 ) -> None:
     deployed.eval()
     batch = torch.export.Dim(BATCH, min=1, max=MOST_AT_ONCE)
-    program = torch.onnx.export(
-        deployed,
-        kwargs={
-            name: each.repeat(TRACED, *[1] * (each.ndim - 1))
-            for name, each in zip(inputs, traced, strict=True)
-        },
-        input_names=list(inputs),
-        output_names=list(outputs),
-        dynamic_shapes={name: {0: batch} for name in inputs},
-        dynamo=True,
-        optimize=True,
-        verbose=False,
-    )
+    try:
+        program = torch.onnx.export(
+            deployed,
+            kwargs={
+                name: each.repeat(TRACED, *[1] * (each.ndim - 1))
+                for name, each in zip(inputs, traced, strict=True)
+            },
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes={name: {0: batch} for name in inputs},
+            dynamo=True,
+            optimize=True,
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as failure:
+        reason = explain_unsupported(failure, deployed.eval(), traced)
+        raise BundleError(
+            f"{path}: cannot be made: {reason}; write that module in other operators"
+        ) from failure
     assert program is not None
     program.save(str(path), external_data=False)
     graph = onnx.load(path)
