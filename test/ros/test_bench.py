@@ -50,6 +50,7 @@ def test_the_overhead_is_all_but_the_model_and_the_executor(measured: dict[str, 
     assert {*BEFORE, *AFTER} == {*STAGES} - {"infer", "executor"}
     least = sum(measured["stages"][name]["p50_ms"] for name in (*BEFORE, *AFTER))
     assert measured["overhead"]["max_ms"] >= 0.5 * least
+    assert 0.0 < measured["overhead_work"]["p50_ms"] < 1.5 * measured["overhead"]["max_ms"]
 
 
 def test_an_image_is_written_once_at_most_between_message_and_network(
@@ -185,7 +186,7 @@ def test_all_are_the_backends_that_are_offered() -> None:
 
 def test_every_stage_has_words_for_it() -> None:
     assert set(MEANINGS) == set(STAGES)
-    assert set(TOTALS) == {"before", "after", "overhead"}
+    assert set(TOTALS) == {"before", "after", "overhead", "overhead_work"}
 
 
 def test_at_the_peak_a_graph_takes_as_long_as_its_products_or_its_memory() -> None:

@@ -29,6 +29,7 @@ TOTALS = {
     "before": "callback to network input",
     "after": "network output to command",
     "overhead": "both: all but infer and executor",
+    "overhead_work": "the same, without what other processes take",
 }
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ Progress = Callable[[int], None]
 INSTRUCTION = "lift the red cube"
 #: Frames before those that are measured: what the words mean is looked for in the first ones.
 WARM_UP = 60
+#: Frames after those, of which the work is measured and not the time.
+WORK = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +109,10 @@ def measure_path(options: PathOptions, progress: Progress = lambda done: None) -
         try:
             warm = run.run(WARM_UP)
             times = run.run(options.ticks, progress)
+            run.clock = time.thread_time_ns
+            for engine in engines:
+                engine.clock = time.thread_time_ns
+            work = run.run(WORK)
             copies = run.copies(lambda: inner.inputs)
         finally:
             run.close()
@@ -125,6 +132,8 @@ def measure_path(options: PathOptions, progress: Progress = lambda done: None) -
         "before": spread(times.before),
         "after": spread(times.after),
         "overhead": spread(overhead),
+        # the thread's own work alone: what other processes take of the machine is not in it
+        "overhead_work": spread([sum(each) for each in zip(work.before, work.after, strict=True)]),
         "chunks_taken": times.taken / options.ticks,
         "copies": copies,
         "memory": {
@@ -136,13 +145,13 @@ def measure_path(options: PathOptions, progress: Progress = lambda done: None) -
 
 def open_timed(
     options: PathOptions, contract: RobotContract, calls: list[EngineCall]
-) -> tuple[Policy, BundlePolicy, Sequence[Engine]]:
+) -> tuple[Policy, BundlePolicy, Sequence[TimedEngine]]:
     """Return the policy for a robot, the bundle's own in it, and its engines, which note `calls`.
 
     Raises:
         UserError: if the bundle or the backend cannot be used; says why.
     """
-    engines: list[Engine] = []
+    engines: list[TimedEngine] = []
     inner: list[BundlePolicy] = []
 
     def timed(graph: Graph, choice: EngineChoice) -> Engine:

@@ -42,7 +42,11 @@ SETTLED_NS, PATIENCE_S = 1_000_000, 5.0
 
 
 class PathRun:
-    """A robot's sensors, policy and gate in one process. One thread uses it."""
+    """A robot's sensors, policy and gate in one process. One thread uses it.
+
+    Attributes:
+        clock: Returns the time in [ns], of the stages; the engines' clock has to be the same.
+    """
 
     def __init__(
         self, node: Node, contract: RobotContract, policy: Policy, calls: list[EngineCall]
@@ -56,6 +60,7 @@ class PathRun:
             calls: See `TimedEngine`.
         """
         self._contract, self._policy, self._calls = contract, policy, calls
+        self.clock: Callable[[], int] = time.perf_counter_ns
         self._messages = SampleMessages(contract)
         self._streams = SensorStreams(node, contract, "best_effort")
         self._receivers = _receivers(node, contract)
@@ -171,10 +176,10 @@ class PathRun:
 
     def _deliver(self, spec: ObservationSpec, data: bytes, tick: dict[str, int]) -> None:
         kind, callback = self._receivers[spec.feature]
-        began = time.perf_counter_ns()
+        began = self.clock()
         message = deserialize_message(data, kind)
         callback(message)
-        tick["callback"] += time.perf_counter_ns() - began
+        tick["callback"] += self.clock() - began
         if self._watching and spec.camera:
             self._received[spec.feature] = message.data
 
@@ -186,23 +191,23 @@ class PathRun:
         """
         if not any(spec.compressed for spec in self._cameras):
             return
-        began = time.perf_counter_ns()
+        began = self.clock()
         if not self._streams.aligner.wait_for_images(stamp_ns, PATIENCE_S):
             faults = self._streams.aligner.faults(self._now_ns)
             raise UserError(f"images are not decoded within {PATIENCE_S:g} s: {faults}")
-        tick["decode"] = time.perf_counter_ns() - began
+        tick["decode"] = self.clock() - began
 
     def _infer(self, stamp_ns: int, tick: dict[str, int]) -> ActionChunk:
-        began = time.perf_counter_ns()
+        began = self.clock()
         try:
             observation = self._streams.aligner.build(stamp_ns, self._now_ns)
             observation = replace(observation, command=self._commands.at(stamp_ns))
-            built = time.perf_counter_ns()
+            built = self.clock()
             chunk = self._policy.infer(observation)
         except ObservationError as error:
             raise UserError(f"the path stops before the policy: {error}") from error
         message = write_chunk(chunk, bundle=self._policy.bundle_sha256)
-        ended = time.perf_counter_ns()
+        ended = self.clock()
         self._observation = observation if self._watching else None
         if not self._calls:
             raise DefectError("the policy asked none of the engines that are timed")
@@ -218,9 +223,9 @@ class PathRun:
     def _execute(self, message: ActionChunk, tick: dict[str, int]) -> None:
         """Publish the chunk, and let the gate make a command of it, then those that follow."""
         self._heard.clear()
-        began = time.perf_counter_ns()
+        began = self.clock()
         self._publisher.publish(message)
-        published = time.perf_counter_ns()
+        published = self.clock()
         deadline = time.monotonic() + PATIENCE_S
         while not self._heard:
             self._executor.spin_once(timeout_sec=PATIENCE_S)
@@ -229,14 +234,14 @@ class PathRun:
         heard, received = self._heard[0]
         tick["publish"], tick["executor"] = published - began, heard - published
         tick["receive"] = received - heard
-        began = time.perf_counter_ns()
+        began = self.clock()
         command = self._driver.tick(self._now_ns)
         if command.positions is not None:
             self._positions = command.positions
             made = self._codec.write(command.positions, self._now_ns)
-            decided = time.perf_counter_ns()
+            decided = self.clock()
             self._to_robot.publish(made)
-            tick["command"] = time.perf_counter_ns() - decided
+            tick["command"] = self.clock() - decided
             tick["gate"] = decided - began
         step_ns = round(1e9 * self._contract.control_period_s)
         for later_ns in range(self._now_ns + step_ns, self._now_ns + self._period_ns, step_ns):
@@ -247,9 +252,9 @@ class PathRun:
         self._driver.measured = Measured(self._positions, self._now_ns + self._period_ns)
 
     def _on_chunk(self, message: ActionChunk) -> None:
-        heard = time.perf_counter_ns()
+        heard = self.clock()
         self._driver.offer(read_chunk(message))
-        self._heard.append((heard, time.perf_counter_ns()))
+        self._heard.append((heard, self.clock()))
 
 
 def _receivers(
