@@ -33,7 +33,7 @@ ENGINE_PACKAGES = (
 #: What is imported by name alone, when somebody asks for it; by how its name begins.
 WHEN_ASKED_FOR = (
     "engine.backends.openvino_", "engine.backends.tensorrt_", "engine.backends.torch_",
-    "engine.exporting.", "engine.lerobot_export.", "engine.tensorrt.",
+    "engine.exporting", "engine.lerobot_", "engine.tensorrt",
 )  # fmt: skip
 
 pytestmark = pytest.mark.timeout(300)  # importing torch takes long on a busy machine
