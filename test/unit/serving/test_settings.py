@@ -50,6 +50,7 @@ def test_settings_of_the_gateway_that_cannot_be_are_named(
         read_settings(GatewaySettings, values)
 
 
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")  # Ray's own
 def test_the_shipped_file_for_a_cluster_names_functions_that_exist_and_settings_that_fit() -> None:
     pytest.importorskip("ray")
     from vla_ros.serving import application
