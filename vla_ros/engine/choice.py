@@ -79,8 +79,10 @@ def open_engine(
     opened: list[Engine] = []
     refusals: list[str] = []
     for name in choice.backends:
+        backed = name != choice.backends[-1]
+        wanted = replace(options or EngineOptions(), backed=backed)
         try:
-            opened.append(_open(graph, name, choice, options or EngineOptions()))
+            opened.append(_open(graph, name, choice, wanted))
         except EngineError as error:
             refusals.append(f"{name}: {error}" if str(error)[: len(name)] != name else str(error))
             if len(choice.backends) > 1:

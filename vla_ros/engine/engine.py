@@ -47,6 +47,7 @@ class EngineOptions:
         cpus: CPUs that it is kept on, numbered from 0; none: any.
         batch: Robots that every inference serves; None leaves it open.
         cache: Folder in which built engines are kept; None for the user's cache.
+        backed: Whether others stand in while it brings nothing: a server need not be there yet.
         progress: Called with what is being done, where that takes long.
     """
 
@@ -55,6 +56,7 @@ class EngineOptions:
     cpus: tuple[int, ...] = ()
     batch: int | None = 1
     cache: Path | None = None
+    backed: bool = False
     progress: Callable[[str], None] = field(default=lambda text: None)
 
 

@@ -26,7 +26,9 @@ class FallbackEngine:
         self._engines = tuple(engines)
         self._left_out = "; ".join(left_out)
         self._names = tuple(engine.describe().backend for engine in engines)
-        self._answering = 0
+        # a server that is not there yet has nothing to say of itself
+        known = (index for index, each in enumerate(engines) if each.describe().inputs)
+        self._answering = next(known, 0)
         self._reason = ""
         #: Inferences by the backend that made them.
         self.answered: Counter[str] = Counter()

@@ -196,6 +196,33 @@ def test_without_an_answer_the_fallback_answers_until_the_server_is_back(graph: 
         engine.close()
 
 
+def test_a_server_that_starts_after_the_robot_takes_over_from_the_fallback(graph: Graph) -> None:
+    inputs = small_graph_inputs(1, 3)
+    with Faulty(graph).server as server:  # a port that is free from now on
+        port, name = server.port, remote(server)
+    engine = open_engine(graph, EngineChoice(backends=(name, "onnxruntime")))
+    assert isinstance(engine, FallbackEngine)
+    assert engine.describe().backend == "onnxruntime"
+    assert [spec.name for spec in engine.describe().inputs] == list(inputs)
+    engine.infer(inputs)
+    assert "no connection" in engine.describe().notes["fallback"]
+    with Faulty(graph, port).server:
+        wait_for(lambda: engine.infer(inputs) and engine.answered[name], "the server to answer")
+        assert engine.describe().backend == name
+        engine.close()
+
+
+def test_a_server_of_another_graph_is_left_out_at_the_start_although_there_is_a_fallback(
+    graph: Graph, tmp_path: Path
+) -> None:
+    other = Graph(path=write_small_graph(tmp_path / "other.onnx"))
+    other.path.write_bytes(other.path.read_bytes() + b"\x12\x05other")  # the producer's name
+    with Faulty(other).server as server:
+        engine = open_engine(graph, EngineChoice(backends=(remote(server), "onnxruntime")))
+    assert "is not served" in engine.describe().notes["left_out"]
+    engine.close()
+
+
 def test_while_there_is_no_server_inference_fails_at_once(graph: Graph) -> None:
     with Faulty(graph).server as server:
         engine = open_engine(graph, EngineChoice(backends=(remote(server, 5000),)))

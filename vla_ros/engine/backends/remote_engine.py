@@ -37,36 +37,46 @@ class RemoteEngine:
     """Asks a server for every inference; fails at once while there is none."""
 
     def __init__(self, graph: Graph, options: EngineOptions) -> None:
-        """Connect.
+        """Connect; where others stand in, that may take until there is a server.
 
         Raises:
-            EngineError: if there is no server, or it serves another graph; says why.
+            EngineError: if there is no server and nothing stands in, or it serves another graph;
+                says why.
         """
         if not graph.path.is_file():
             raise EngineError(f"{graph.path}: is missing")
         self._graph = graph
         self._address = Address.parse(options.argument)
         self._link = Link(self._address, graph)
-        self._served = self._link.open()
-        self._batch = options.batch or 1
-        self._inputs = _with_batch(self._served.inputs, options.batch)
-        self._outputs = _with_batch(self._served.outputs, options.batch)
+        self._link.open(may_wait=options.backed)
+        self._batch = options.batch
+
+    @property
+    def _inputs(self) -> tuple[TensorSpec, ...]:
+        """What it takes; nothing is known of that before the first connection."""
+        served = self._link.description
+        return () if served is None else _with_batch(served.inputs, self._batch)
+
+    @property
+    def _outputs(self) -> tuple[TensorSpec, ...]:
+        served = self._link.description
+        return () if served is None else _with_batch(served.outputs, self._batch)
 
     def describe(self) -> EngineDescription:
         """Return what answers, and how long it takes."""
         link = self._link
-        served = link.description or self._served
+        served = link.description
         return EngineDescription(
             backend=f"remote:{self._address.text}",
-            version=served.version,
-            device=f"{served.device} of {self._address.url}",
-            precision=served.precision,
+            version="" if served is None else served.version,
+            device=f"{'unknown' if served is None else served.device} of {self._address.url}",
+            precision="" if served is None else served.precision,
             graph=self._graph.path.name,
             sha256=self._graph.sha256,
             inputs=self._inputs,
             outputs=self._outputs,
             notes={
-                "server": served.backend,
+                "server": "" if served is None else served.backend,
                 "connection": link.down or "up",
                 "connections": str(link.connections),
                 "deadline_ms": f"{1e3 * self._address.deadline_s:g}",
@@ -78,12 +88,16 @@ class RemoteEngine:
         """Infer from zeros; what is measured of the round trip begins after that.
 
         What a graph makes of zeros may be anything, and nobody sees it: it need not be finite.
+        A server that is not there yet is not waited for.
 
         Raises:
             InferenceFailed: if not even that works.
         """
+        if self._link.description is None:
+            return
+        zeros = example_inputs(self._inputs, self._batch or 1)
         for _ in range(2):
-            self._infer(example_inputs(self._inputs, self._batch), None, WARM_UP_S, finite=False)
+            self._infer(zeros, None, WARM_UP_S, finite=False)
         self._link.trips = RoundTrips()
 
     def infer(self, inputs: Arrays, outputs: Sequence[str] | None = None) -> dict[str, Any]:
@@ -107,6 +121,8 @@ class RemoteEngine:
         *,
         finite: bool = True,
     ) -> dict[str, Any]:
+        if self._link.description is None:
+            raise InferenceFailed(f"{self._address.url}: no connection: {self._link.down}")
         feed = checked_inputs(self._inputs, inputs)
         wanted = require_outputs(self._outputs, outputs)
         lengths = _open_lengths(self._inputs, feed)

@@ -73,24 +73,30 @@ class Link:
         #: Why there is no connection; "" while there is one.
         self.down = "not connected yet"
         self.connections = 0
+        #: Whether the last attempt found a server that does not serve the graph.
+        self.refused = False
         self.trips = RoundTrips()
 
-    def open(self) -> EngineDescription:
-        """Connect, and return what the server's engine says of itself.
+    def open(self, *, may_wait: bool = False) -> None:
+        """Connect, and hear what the server's engine says of itself.
+
+        Args:
+            may_wait: Whether a server that is not there yet is no error; it is tried on and on.
 
         Raises:
             EngineError: if there is no such server, or it does not serve the graph; says why.
         """
         self._thread.start()
         self._tried.wait(2 * OPEN_S + 1.0)
-        if self.description is None:
+        if self.description is None and not (may_wait and not self.refused):
             reason = self.down
             self.close()
             raise EngineError(
                 f"remote:{self._address.text}: {self._hello['name']}: {reason}; "
                 "`vla_ros serve BUNDLE` starts a server"
             )
-        return self.description
+        if self.description is None:
+            _log.warning("%s: %s; trying on", self._address.url, self.down)
 
     def ask(self, body: Mapping[str, Any], deadline_s: float) -> dict[str, Any]:
         """Return the answer to a question.
@@ -144,7 +150,7 @@ class Link:
             await asyncio.wait({session, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not session.done():
                 session.cancel()
-            reason = await _outcome(session)
+            self.refused, reason = await _outcome(session)
             self._hang_up(reason)
             if self.connections > before and not self._stop.is_set():
                 wait_s = FIRST_WAIT_S
@@ -238,18 +244,18 @@ class Link:
                 )
 
 
-async def _outcome(session: asyncio.Task[None]) -> str:
-    """Return why a connection ended, or was never made."""
+async def _outcome(session: asyncio.Task[None]) -> tuple[bool, str]:
+    """Return whether the server refuses, and why a connection ended, or was never made."""
     try:
         await session
     except asyncio.CancelledError:
-        return "closed"
+        return False, "closed"
     except Refused as error:
-        return f"the server refuses: {error}"
+        return True, f"the server refuses: {error}"
     except MalformedMessage as error:
-        return f"the server speaks another protocol: {error.reason}"
+        return True, f"the server speaks another protocol: {error.reason}"
     except TimeoutError:
-        return f"the server did not greet within {OPEN_S:.0f} s"
+        return False, f"the server did not greet within {OPEN_S:.0f} s"
     except (OSError, WebSocketException) as error:
-        return str(error) or type(error).__name__
-    return "the server closed the connection"
+        return False, str(error) or type(error).__name__
+    return False, "the server closed the connection"
