@@ -2,54 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-BENCH = Path(__file__).resolve().parent
-Results = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
-    """One row of the table.
-
-    Attributes:
-        name: Of the file with the results.
-        what: It shows, in words.
-        command: That measures it, `vla_ros` or a script of bench/ first.
-        musts: Its table in bench/musts.toml.
-        must: What that asks for in words, and in brackets what it should be.
-        shown: Makes the cell of its results.
-    """
-
-    name: str
-    what: str
-    command: str
-    musts: str
-    must: str
-    shown: Callable[[Results], str]
-
-    def run(self, path: Path) -> None:
-        """Measure, and write the results to `path`.
-
-        Raises:
-            CalledProcessError: if it fails.
-        """
-        program, *arguments = self.command.split()
-        start = (
-            [sys.executable, "-m", "vla_ros.cli.app"]
-            if program == "vla_ros"
-            else [sys.executable, str(BENCH.parent / program)]
-        )
-        subprocess.run([*start, *arguments, "--json", str(path)], check=True)
-
-    def row(self, results: Results) -> str:
-        """Return the row in Markdown."""
-        return f"| {self.what} | `{self.command}` | {self.must} | {self.shown(results)} |"
+from engine_measurements import ENGINE_MEASUREMENTS
+from measurement import Measurement, Results
 
 
 def _success(results: Results) -> str:
@@ -319,6 +273,7 @@ MEASUREMENTS = (
         must="0 limits broken",
         shown=lambda r: f"**{r['violations']}** in {r['commands']:,} commands",
     ),
+    *ENGINE_MEASUREMENTS,
     Measurement(
         name="make-demo",
         what="`make demo` in a clean clone, and again",

@@ -68,7 +68,7 @@ class Reporting(Protocol):
 
 @runtime_checkable
 class Closable(Protocol):
-    """What a policy may offer beside `Policy`: to free what it holds, memory of a GPU above all."""
+    """What a policy may offer beside `Policy`: to free what it holds, above all on a GPU."""
 
     def close(self) -> None:
         """Free what is held; called once, when nothing is inferred any more."""
