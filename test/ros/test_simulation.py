@@ -147,13 +147,20 @@ def test_the_simulator_publishes_every_stream_of_the_contract(listener: Listener
     listener.listen(Clock, "/clock", sensor_qos())
     listener.listen(TFMessage, "/tf", event_qos())
     wait_for(lambda: all(map(listener.last, SENSORS)), "a message of every stream")
-    size = {"width": 128, "height": 128}
     for camera in ("front", "wrist"):
         rgb = read_rgb(
-            listener.last(f"/camera/{camera}/image_raw"), topic="", encoding="rgb8", **size
+            listener.last(f"/camera/{camera}/image_raw"),
+            topic="",
+            encoding="rgb8",
+            width=128,
+            height=128,
         )
         depth = read_depth(
-            listener.last(f"/camera/{camera}/depth"), topic="", encoding="32FC1", **size
+            listener.last(f"/camera/{camera}/depth"),
+            topic="",
+            encoding="32FC1",
+            width=128,
+            height=128,
         )
         info = listener.last(f"/camera/{camera}/camera_info")
         assert rgb.std() > 5.0
