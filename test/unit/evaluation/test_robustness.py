@@ -207,7 +207,7 @@ def test_the_commands_help_says_what_every_disturbance_does(
     [
         (("--disturb", "fog"), "disturb 'fog' does not exist; choose no_depth or"),
         (("--suite", "robustness", "--through-ros"), "--suite robustness takes no --through-ros"),
-        (("--through-ros", "--disturb", "no_imu"), "--ablate, --without or --disturb"),
+        (("--through-ros", "--disturb", "no_imu"), "--ablate, --without, --disturb"),
         (("--disturb", "adversarial_patch", "--patch", "no.png"), "no.png: is no picture"),
     ],
 )
