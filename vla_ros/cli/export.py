@@ -105,6 +105,11 @@ def export(
         export_lerobot_checkpoint(source, output, target=target, precision=precision)
         return
     if not source.is_dir():
+        if (target, precision) != ("onnx", "fp32"):
+            raise UserError(
+                f"{source}: a training checkpoint becomes a bundle in fp32; make that first, and "
+                f"then `vla_ros export` of it with --target {target} --precision {precision}"
+            )
         _export_checkpoint(source, output, name, language)
         return
     if name is not None or language is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,7 @@ class StandInCuda:
         self._status: Any = self._real.cudaError_t
         self._memory: dict[int, Any] = {}
         self._streams: dict[int, _Stream] = {}
+        self._numbers = itertools.count(0x1000, 16)  # never one again: others may be open still
         #: CUDA graphs that were launched.
         self.replayed = 0
         #: Whether captures fail, as they do where a library allocates in them.
@@ -109,7 +111,7 @@ class StandInCuda:
 
     def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Any, ...]:  # noqa: N802
         """Open a stream."""
-        stream = _Stream(number=0x1000 + 16 * len(self._streams))
+        stream = _Stream(number=next(self._numbers))
         self._streams[stream.number] = stream
         return self._status.cudaSuccess, stream
 

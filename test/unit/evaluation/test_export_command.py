@@ -68,6 +68,18 @@ def test_options_of_checkpoints_are_refused_for_bundles_and_a_missing_source_is_
     assert "nothing.pt: no such file" in refused([str(tmp_path / "nothing.pt")], capsys)
 
 
+def test_options_that_would_be_ignored_are_refused(
+    untrained_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = ["--record", str(tmp_path / "kept.npz")]
+    said = refused([str(untrained_bundle), *kept, "--episodes", "0"], capsys)
+    assert "with --episodes 0 nothing is; leave out one of the two" in said
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(b"")
+    said = refused([str(checkpoint), str(tmp_path / "made"), "--precision", "int8"], capsys)
+    assert "a training checkpoint becomes a bundle in fp32" in said
+
+
 def test_engines_for_gpus_that_are_not_here_are_built_and_verified(
     untrained_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,7 +88,8 @@ class CudaRunner:
                 self._module(*arguments)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # of this thread alone: a policy may run in another one while this one is loaded
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             results = tuple(self._module(*arguments))
         return _Buffers(staged=staged, arguments=arguments, results=results, graph=graph)
 

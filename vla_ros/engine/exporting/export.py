@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,19 +98,20 @@ def export_bundle(
         timings = {
             name: time_backends(
                 {
-                    request.source.name: graph_of(request.source, name),
-                    request.output.name: graph_of(folder, name),
+                    request.names[0]: graph_of(request.source, name),
+                    request.names[1]: graph_of(folder, name),
                 },
                 rows[name][:TIMED],
                 request.threads,
                 say,
                 request.rounds,
+                also=(request.backend,),
             )
             for name in GRAPHS
         }
         exported = Exported(
             request=request,
-            bundle=bundle,
+            bundle=replace(bundle, directory=request.output),
             parent_sha256=parent.sha256,
             recorded=about,
             graphs=made,

@@ -92,7 +92,7 @@ class RecordedInputs:
         Raises:
             UserError: if the file is missing or no recording; says how to make one.
         """
-        way = "`vla_ros export BUNDLE --keep-calibration FILE` records one"
+        way = "`vla_ros export BUNDLE --record FILE` records one"
         if not path.is_file():
             raise UserError(f"{path}: no such file of recorded observations; {way}")
         graphs: dict[str, dict[str, NDArray[np.generic]]] = {}

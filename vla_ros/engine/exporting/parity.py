@@ -68,10 +68,11 @@ class _Sums:
     def add(self, expected: NDArray[Any], found: NDArray[Any]) -> None:
         a, b = expected.astype(np.float64).ravel(), found.astype(np.float64).ravel()
         apart = np.abs(a - b)
-        if not np.isfinite(b).all():
+        finite = np.isfinite(a)
+        if not (finite.all() and np.isfinite(b).all()):
             apart = np.full_like(a, math.inf)
         self.largest = max(self.largest, float(apart.max(initial=0.0)))
-        self.scale = max(self.scale, float(np.abs(a).max(initial=0.0)))
+        self.scale = max(self.scale, float(np.abs(a[finite]).max(initial=0.0)))
         self.total += float(apart.sum())
         self.count += a.size
         self.dot, self.expected = self.dot + float(a @ b), self.expected + float(a @ a)

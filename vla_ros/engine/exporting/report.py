@@ -58,6 +58,7 @@ def to_dict(exported: Exported) -> dict[str, Any]:
         "graphs": {each.name: _graph(each) for each in exported.graphs},
         "engines": [asdict(each) for each in exported.engines],
         "success": dict(exported.success),
+        "played_in": request.graph_precision,
         "timings": {name: _timings(each) for name, each in exported.timings.items()},
         "fastest": verdict(exported),
     }
@@ -88,24 +89,26 @@ def verdict(exported: Exported) -> str:
 def built_timing(exported: Exported) -> Timing | None:
     """Return the time of what was built, on the backend that it was built for."""
     request = exported.request
-    backend = {"onnx": "onnxruntime"}.get(request.target, request.target.replace("-", "_"))
     return next(
         (
             each
             for each in exported.timings[GRAPH].found
-            if each.bundle == request.output.name and each.description.backend == backend
+            if each.bundle == request.names[1] and each.description.backend == request.backend
         ),
         None,
     )
 
 
-def success_words(success: Mapping[str, Any]) -> str:
-    """Return in words how often the bundle succeeds before and after."""
+def success_words(exported: Exported) -> str:
+    """Return in words how often the bundle succeeds before and after, and what of it played."""
+    success, request = exported.success, exported.request
     if not success.get("episodes"):
         return "Success in simulation was not measured (--episodes 0)."
     return (
         f"Success in simulation, {success['episodes']} episodes, the same scenes: "
-        f"{100 * success['before']:.1f} % before, {100 * success['after']:.1f} % after."
+        f"{100 * success['before']:.1f} % before, {100 * success['after']:.1f} % after. Played by "
+        f"ONNX Runtime in {request.graph_precision}"
+        + ("." if request.target == "onnx" else ", not by the engines that were built.")
     )
 
 
@@ -120,7 +123,7 @@ def to_markdown(exported: Exported, machine: Mapping[str, Any]) -> Iterator[str]
         f"{machine.get('cpu', 'an unknown CPU')}, {machine.get('cores', '?')} cores."
     )
     yield f"\n{verdict(exported)}\n"
-    yield success_words(exported.success)
+    yield success_words(exported)
     yield "\n## How the policy is split\n"
     yield "| graph | runs |\n| --- | --- |"
     for name, often in HOW_OFTEN.items():
@@ -188,7 +191,7 @@ def _timing_lines(timings: Timings) -> Iterator[str]:
 
 
 def _path(timing: Timing, request: ExportRequest) -> Path:
-    return request.output if timing.bundle == request.output.name else request.source
+    return request.output if timing.bundle == request.names[1] else request.source
 
 
 def _called(timing: Timing) -> str:

@@ -76,6 +76,8 @@ def time_backends(
     threads: int,
     say: Callable[[str], None] = lambda text: None,
     rounds: int = ROUNDS,
+    *,
+    also: Sequence[str] = (),
 ) -> Timings:
     """Run graphs on every backend that is here.
 
@@ -85,25 +87,16 @@ def time_backends(
         threads: CPU threads of one inference.
         say: Is told what is timed.
         rounds: How often each engine has its turn.
+        also: Backends that are tried besides the usual ones.
 
     Raises:
         EngineError: if no backend runs any of them.
     """
-    engines: dict[tuple[str, str], Engine] = {}
-    absent: dict[str, str] = {}
-    first = next(iter(graphs))
-    for backend in _candidates():
-        # torch computes from the weights, which are the same in all of them
-        for name in graphs if not backend.startswith("torch") else (first,):
-            say(f"timing: {name} on {backend}")
-            try:
-                choice = EngineChoice(backends=(backend,), threads=threads)
-                engines[backend, name] = open_engine(graphs[name], choice)
-            except EngineError as error:
-                absent.setdefault(backend, str(error))
-    if not engines:
-        raise EngineError("; ".join(absent.values()))
-    times = measure(engines, rows, rounds)
+    engines, absent = _open_all(graphs, _candidates(also), threads, say)
+    failures: dict[tuple[str, str], str] = {}
+    times = measure(engines, rows, rounds, failures)
+    for (backend, _), reason in failures.items():
+        absent.setdefault(backend, f"it failed while it was timed: {reason}")
     found = [
         Timing(
             description=engine.describe(),
@@ -116,18 +109,23 @@ def time_backends(
     ]
     for engine in engines.values():
         engine.close()
+    if not found:
+        raise EngineError("; ".join(absent.values()))
     return Timings(found=tuple(sorted(found, key=lambda each: each.median_ms)), absent=absent)
 
 
 def measure(
-    engines: Mapping[Key, Engine], rows: Sequence[Arrays], rounds: int = ROUNDS
+    engines: Mapping[Key, Engine],
+    rows: Sequence[Arrays],
+    rounds: int = ROUNDS,
+    failures: dict[Key, str] | None = None,
 ) -> dict[Key, list[float]]:
     """Return the times of single inferences [ms] by engine; engines take turns.
 
-    One that fails has none.
+    One that fails has none, and why is put into `failures`.
     """
     times: dict[Key, list[float]] = {key: [] for key in engines}
-    failed: set[Key] = set()
+    failed = {} if failures is None else failures
     for turn in range(rounds):
         for key, engine in engines.items():
             if key in failed:
@@ -137,8 +135,8 @@ def measure(
                 began = time.perf_counter()
                 try:
                     engine.infer(row)
-                except InferenceFailed:
-                    failed.add(key)
+                except InferenceFailed as error:
+                    failed[key] = error.reason
                     times[key] = []
                     break
                 if index >= UNCOUNTED:
@@ -151,7 +149,29 @@ def graph_of(bundle: Path, name: str) -> Graph:
     return Graph(path=bundle / name, bundle=bundle)
 
 
-def _candidates() -> tuple[str, ...]:
+def _open_all(
+    graphs: Mapping[str, Graph],
+    candidates: Sequence[str],
+    threads: int,
+    say: Callable[[str], None],
+) -> tuple[dict[tuple[str, str], Engine], dict[str, str]]:
+    """Return engines by backend and bundle, and why the other backends have none."""
+    engines: dict[tuple[str, str], Engine] = {}
+    absent: dict[str, str] = {}
+    first = next(iter(graphs))
+    for backend in candidates:
+        # torch computes from the weights, which are the same in all of them
+        for name in graphs if not backend.startswith("torch") else (first,):
+            say(f"timing: {name} on {backend}")
+            try:
+                choice = EngineChoice(backends=(backend,), threads=threads)
+                engines[backend, name] = open_engine(graphs[name], choice)
+            except EngineError as error:
+                absent.setdefault(backend, str(error))
+    return engines, absent
+
+
+def _candidates(also: Sequence[str] = ()) -> tuple[str, ...]:
     tried = {name.partition(":")[0] for name in TRIED}
     others = sorted(set(backends()) - tried - set(_ELSEWHERE))
-    return (*TRIED, *others)
+    return tuple(dict.fromkeys((*TRIED, *also, *others)))

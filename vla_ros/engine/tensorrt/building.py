@@ -134,11 +134,19 @@ def _build(
             + with_modules("; ".join(log.errors) or "it does not say why", typed[1])
         )
     if timing_cache is not None and lib.times_when_building:
-        replace_file(timing_cache, bytes(config.get_timing_cache().serialize()))
+        _keep_times(timing_cache, bytes(config.get_timing_cache().serialize()), progress)
     inputs = tuple(_spec(network.get_input(i), key) for i in range(network.num_inputs))
     outputs = tuple(_spec(network.get_output(i), key) for i in range(network.num_outputs))
     del parser  # it owns the weights that the network refers to: not earlier than here
     return bytes(plan), inputs, outputs
+
+
+def _keep_times(file: Path, times: bytes, progress: Callable[[str], None]) -> None:
+    """Keep how fast kernels were; an engine that took minutes is not lost for want of that."""
+    try:
+        replace_file(file, times)
+    except OSError as error:
+        progress(f"{file}: the times of kernels cannot be kept: {error}")
 
 
 def _set_shapes(builder: Any, network: Any, config: Any, key: EngineKey, path: Path) -> None:
@@ -165,6 +173,11 @@ def _set_shapes(builder: Any, network: Any, config: Any, key: EngineKey, path: P
 
 def _spec(tensor: Any, key: EngineKey) -> TensorSpec:
     shape = tuple(BATCH if size == -1 else int(size) for size in tensor.shape)
+    if BATCH in shape[1:]:
+        raise EngineError(
+            f"output {tensor.name}: has the shape {tuple(tensor.shape)}; only its first "
+            "dimension, the batch, may be open: fix the number of robots"
+        )
     if tensor.dtype.name not in _TYPES:
         raise EngineError(
             f"{tensor.name}: is {tensor.dtype.name}; inputs and outputs must be one of "

@@ -56,7 +56,13 @@ def find_gpu() -> Gpu:
             f"no NVIDIA GPU can be used in this machine: {reason}; check what `nvidia-smi` says, "
             "or choose the backend onnxruntime or openvino"
         )
-    device = call(cuda, cuda.cudaGetDeviceProperties(0), "cudaGetDeviceProperties")
+    try:
+        device = call(cuda, cuda.cudaGetDeviceProperties(0), "cudaGetDeviceProperties")
+    except CudaFailed as failure:
+        raise EngineError(
+            f"the NVIDIA GPU of this machine cannot be used: {failure}; check what `nvidia-smi` "
+            "says, or choose the backend onnxruntime or openvino"
+        ) from failure
     return Gpu(
         name=device.name.decode().strip("\0 "),
         capability=f"SM{device.major}{device.minor}",

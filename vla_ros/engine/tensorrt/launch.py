@@ -81,8 +81,10 @@ class Launcher:
             finally:
                 ended = cuda.cudaStreamEndCapture(self.stream)
             recorded = call(cuda, ended, "cudaStreamEndCapture")
-            made = call(cuda, cuda.cudaGraphInstantiate(recorded, 0), "cudaGraphInstantiate")
-            cuda.cudaGraphDestroy(recorded)
+            try:
+                made = call(cuda, cuda.cudaGraphInstantiate(recorded, 0), "cudaGraphInstantiate")
+            finally:
+                cuda.cudaGraphDestroy(recorded)
         except CudaFailed as error:
             self._capture, self.reason = False, str(error)
             cuda.cudaGetLastError()  # it is not to be found by the next call that asks

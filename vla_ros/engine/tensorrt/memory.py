@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from typing import Any
 
 import numpy as np
@@ -14,26 +15,30 @@ from vla_ros.engine.tensorrt.gpu import call
 class TensorMemory:
     """One tensor's memory on both sides, as long as its largest shape.
 
+    Of a tensor whose first dimension is the open batch, only the robots of an inference are
+    copied; of every other one all is, whatever its first dimension means.
+
     Pinned memory is copied by the GPU itself, while the host goes on; from other memory CUDA
     first copies into some of its own.
     """
 
-    def __init__(self, cuda: Any, shape: tuple[int, ...], dtype: str) -> None:
+    def __init__(self, cuda: Any, shape: tuple[int, ...], dtype: str, *, by_robot: bool) -> None:
         """Take the memory.
 
         Args:
             cuda: The module of CUDA's runtime functions.
-            shape: Largest shape; its first dimension is the number of robots.
+            shape: Largest shape.
             dtype: numpy's name of the type.
+            by_robot: Whether the first dimension is a number of robots that may be smaller.
 
         Raises:
             CudaFailed: if there is not so much memory.
         """
         self._cuda = cuda
-        self._shape, self._dtype = shape, np.dtype(dtype)
-        #: Bytes of one robot.
-        self._row_bytes = int(np.prod(shape[1:])) * self._dtype.itemsize
-        size = max(1, shape[0] * self._row_bytes)
+        self._bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        #: Bytes of one robot; None of a tensor that is always copied as a whole.
+        self._row_bytes = self._bytes // shape[0] if by_robot else None
+        size = max(1, self._bytes)
         #: Address on the GPU.
         self.device: int = call(cuda, cuda.cudaMalloc(size), "cudaMalloc")
         try:
@@ -42,11 +47,11 @@ class TensorMemory:
             cuda.cudaFree(self.device)
             raise
         flat = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self._address))
-        self._host: NDArray[Any] = flat[: shape[0] * self._row_bytes].view(dtype).reshape(shape)
+        self._host: NDArray[Any] = flat[: self._bytes].view(dtype).reshape(shape)
 
     def host(self, rows: int) -> NDArray[Any]:
         """Return the pinned memory of the first `rows` robots, as an array."""
-        return self._host[:rows]
+        return self._host if self._row_bytes is None else self._host[:rows]
 
     def upload(self, rows: int, stream: Any) -> None:
         """Copy what the host has to the GPU, on a stream."""
@@ -64,6 +69,6 @@ class TensorMemory:
         self._cuda.cudaFreeHost(self._address)
 
     def _copy(self, target: int, source: int, rows: int, kind: Any, stream: Any) -> None:
-        size = rows * self._row_bytes
+        size = self._bytes if self._row_bytes is None else rows * self._row_bytes
         copied = self._cuda.cudaMemcpyAsync(target, source, size, kind, stream)
         call(self._cuda, copied, "cudaMemcpyAsync")

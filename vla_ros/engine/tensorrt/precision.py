@@ -152,7 +152,8 @@ def _narrow(model: onnx.ModelProto, precision: str, types: dict[str, int]) -> No
     graph.node.extend(nodes)
     del graph.value_info[:]  # whatever it says of types is out of date
     used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    # what has no narrow twin stays: the body of a loop, or an output, may name it
+    kept = [each for each in graph.initializer if each.name in used or each.name not in narrow]
     del graph.initializer[:]
     graph.initializer.extend(kept)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vla_ros.core.errors import EngineError, InferenceFailed
 from vla_ros.engine.cache_folder import cache_folder
-from vla_ros.engine.engine import Arrays, EngineDescription, EngineOptions, Graph
+from vla_ros.engine.engine import BATCH, Arrays, EngineDescription, EngineOptions, Graph
 from vla_ros.engine.tensorrt.arguments import Request
 from vla_ros.engine.tensorrt.building import build_engine
 from vla_ros.engine.tensorrt.cache import EngineCache, bundled, key_of
@@ -126,7 +126,7 @@ class TensorRTEngine:
         """
         feed = checked_inputs(self._metadata.inputs, inputs)
         wanted = require_outputs(self._metadata.outputs, outputs)
-        rows = self._require_rows({name: value.shape[0] for name, value in feed.items()})
+        rows = self._require_rows(feed)
         try:
             self._resize(rows)
             for name, value in feed.items():
@@ -156,7 +156,8 @@ class TensorRTEngine:
         self._held.callback(self._launcher.close)
         for spec in (*self._metadata.inputs, *self._metadata.outputs):
             shape = tuple(n if isinstance(n, int) else self._most for n in spec.shape)
-            memory = self._memory[spec.name] = TensorMemory(cuda, shape, spec.dtype)
+            memory = TensorMemory(cuda, shape, spec.dtype, by_robot=BATCH in spec.shape)
+            self._memory[spec.name] = memory
             self._held.callback(memory.free)
             if not self._context.set_tensor_address(spec.name, memory.device):
                 raise CudaFailed(f"tensor {spec.name}: {'; '.join(log.errors)}")
@@ -166,6 +167,7 @@ class TensorRTEngine:
         if rows == self._rows:
             return
         self._launcher.forget()
+        self._rows = 0  # if a shape is refused, the others are set anew the next time
         for spec in self._metadata.inputs:
             shape = tuple(n if isinstance(n, int) else rows for n in spec.shape)
             if not self._context.set_input_shape(spec.name, shape):
@@ -182,7 +184,12 @@ class TensorRTEngine:
         for name in outputs:
             self._memory[name].download(rows, stream)
 
-    def _require_rows(self, found: dict[str, int]) -> int:
+    def _require_rows(self, feed: Arrays) -> int:
+        """Return how many robots there are; where the batch is fixed, shapes were checked."""
+        open_ = [spec.name for spec in self._metadata.inputs if BATCH in spec.shape]
+        if not open_:
+            return self._most
+        found = {name: int(feed[name].shape[0]) for name in open_}
         rows = set(found.values())
         if len(rows) != 1 or not 1 <= max(rows) <= self._most:
             counts = ", ".join(f"{name} {count}" for name, count in found.items())

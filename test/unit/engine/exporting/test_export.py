@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,26 @@ def test_fp32_is_the_same_within_rounding_and_says_what_it_was_compared_on(
     text = (tmp_path / "fp32" / "report.md").read_text()
     assert "Observations: random inputs" in text
     assert "Success in simulation was not measured (--episodes 0)." in text
+
+
+def test_bundles_whose_folders_have_one_name_are_both_timed(
+    untrained_bundle: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / untrained_bundle.name
+    made = export(ExportRequest(source=untrained_bundle, output=output, rounds=1))
+    assert made.bundle.directory == output
+    timed = {each.bundle for each in made.timings[GRAPH].found}
+    assert timed == {str(untrained_bundle), str(output)}
+
+
+def test_what_played_for_the_engines_is_said() -> None:
+    request = ExportRequest(
+        source=Path("small"), output=Path("made"), target="tensorrt-rtx", precision="fp16"
+    )
+    assert request.backend == "tensorrt_rtx:fp16,prebuilt"
+    assert request.graph_precision == "fp32"
+    assert replace(request, precision="int8").graph_precision == "int8"
+    assert replace(request, target="onnx").graph_precision == "fp16"
 
 
 def spoil(bundle: Path) -> None:

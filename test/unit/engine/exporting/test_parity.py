@@ -72,6 +72,13 @@ def test_a_value_that_is_no_number_is_never_within_tolerance(precision: str) -> 
         require_parity("policy.onnx", found, precision)
 
 
+def test_where_torch_itself_gives_no_number_nothing_is_within_tolerance() -> None:
+    (found,) = compare(Answers(chunk=[[1.0, np.nan]]), Answers(chunk=[[1.0, 1.0]]), [{}])
+    assert found.max_error == np.inf
+    with pytest.raises(ParityError, match="worst output 'chunk'"):
+        require_parity("policy.onnx", [found], "fp32")
+
+
 def test_one_value_may_jump_in_int8_but_not_all_of_them() -> None:
     values = np.ones((1, 1000))
     jump = values.copy()
