@@ -29,7 +29,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # A batch goes straight to its replica: by way of the object store it takes twice as long.
+    # A batch goes straight to its replica: the way through the object store took longer.
     "RAY_max_direct_call_object_size": str(16 * 2**20),
 }
 
