@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +81,15 @@ class BundlePolicy:
         require_language(self._language, self._config, self._bundle.directory)
         self._clouds = cloud_maker(self._config)
         self._choice, self._open_graph = choice or EngineChoice(), open_graph
-        self._engine = self._open(GRAPH)
-        self._grounder = GroundingSession(self._open(GROUNDING))
-        #: What of a prefix it heeds, see `Continuing`.
-        self.prefix_parts = prefix_parts(self._engine)
+        with ExitStack() as undo:  # a GPU's memory is not freed by what is merely forgotten
+            self._engine = self._open(GRAPH)
+            undo.callback(self._engine.close)
+            grounds = self._open(GROUNDING)
+            undo.callback(grounds.close)
+            self._grounder = GroundingSession(grounds)
+            #: What of a prefix it heeds, see `Continuing`.
+            self.prefix_parts = prefix_parts(self._engine)
+            undo.pop_all()
         self._pool = ArrayPool()
         self._instruction = ""
         self._anchor = np.zeros((1, 2, 4), np.float32)

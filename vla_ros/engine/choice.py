@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from typing import cast
@@ -42,18 +43,28 @@ class EngineChoice:
             it cannot be loaded, and for every inference in which it fails; usually there are none.
         threads: CPU threads that one inference may use.
         cpus: CPUs that inference is kept on, numbered from 0; none: any.
+
+    Raises:
+        EngineError: if there is no backend, or no thread.
     """
 
     backends: tuple[str, ...] = ("onnxruntime",)
     threads: int = 1
     cpus: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse what would be taken for something else: ONNX Runtime reads 0 as all CPUs."""
+        if not self.backends:
+            raise EngineError(f"backend: expected one of {', '.join(sorted(backends()))}, got ''")
+        if self.threads < 1:
+            raise EngineError(f"threads: expected 1 or more, got {self.threads}")
+
     @staticmethod
     def parse(backend: str, fallback: str = "", threads: int = 1, cpus: str = "") -> EngineChoice:
         """Read what parameters or options say; `fallback` and `cpus` have commas between.
 
         Raises:
-            EngineError: if a CPU is not there.
+            EngineError: if there is no backend or no thread, or a CPU is not there.
         """
         names = [backend.strip(), *_split(fallback)]
         return EngineChoice(
@@ -78,17 +89,25 @@ def open_engine(
     """
     opened: list[Engine] = []
     refusals: list[str] = []
-    for name in choice.backends:
-        backed = name != choice.backends[-1]
-        wanted = replace(options or EngineOptions(), backed=backed)
-        try:
-            opened.append(_open(graph, name, choice, wanted))
-        except EngineError as error:
-            refusals.append(f"{name}: {error}" if str(error)[: len(name)] != name else str(error))
-            if len(choice.backends) > 1:
-                _log.warning("backend %s is left out: %s", name, error)
-    if not opened:
-        raise EngineError("; ".join(refusals))
+    with ExitStack() as undo:  # whatever it is that one of them raises, the others are freed
+        for name in choice.backends:
+            backed = name != choice.backends[-1]
+            wanted = replace(options or EngineOptions(), backed=backed)
+            try:
+                engine = _open(graph, name, choice, wanted)
+            except EngineError as error:
+                reason = str(error)
+                refusals.append(reason if reason.startswith(name) else f"{name}: {reason}")
+                if len(choice.backends) > 1:
+                    _log.warning("backend %s is left out: %s", name, error)
+                continue
+            undo.callback(engine.close)
+            opened.append(engine)
+        # a server that is not there yet may be waited for only where something stands in
+        if not any(engine.describe().inputs for engine in opened):
+            waiting = [f"{engine.describe().backend}: is not there yet" for engine in opened]
+            raise EngineError("; ".join([*waiting, *refusals]))
+        undo.pop_all()
     if len(choice.backends) == 1:
         return opened[0]
     return FallbackEngine(opened, left_out=refusals)
@@ -137,7 +156,7 @@ def _open(graph: Graph, name: str, choice: EngineChoice, options: EngineOptions)
         engine = load(graph, settings)
         try:
             engine.warm_up()
-        except InferenceFailed as error:
+        except (InferenceFailed, ValueError) as error:
             engine.close()
-            raise EngineError(f"{name}: it loads, and cannot infer: {error.reason}") from error
+            raise EngineError(f"{name}: it loads, and cannot infer: {error}") from error
     return engine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,38 @@ def test_a_fallback_that_was_asked_for_is_taken_and_logged(
 def test_cpus_that_are_not_there_are_refused_before_anything_is_loaded() -> None:
     with pytest.raises(EngineError, match="cpus: expected some of"):
         EngineChoice.parse("onnxruntime", cpus="9999")
+
+
+def test_no_thread_and_no_backend_are_refused() -> None:
+    with pytest.raises(EngineError, match="threads: expected 1 or more, got 0"):
+        EngineChoice.parse("onnxruntime", threads=0)
+    with pytest.raises(EngineError, match=r"backend: expected one of .*onnxruntime.*got ''"):
+        EngineChoice.parse("")
+
+
+def test_a_server_that_is_not_there_is_not_waited_for_where_nothing_stands_in(
+    graph: Graph,
+) -> None:
+    before = threading.active_count()
+    with pytest.raises(EngineError, match=r"remote:.*is not there yet; onnxruntime:tpu: no such"):
+        open_engine(graph, choose("remote:ws://127.0.0.1:9", "onnxruntime:tpu"))
+    assert threading.active_count() == before  # the link's thread has ended
+
+
+def test_what_was_opened_is_freed_if_the_next_one_breaks(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Flaky(open_engine(graph, choose("onnxruntime")), "first")
+
+    def load_or_break(name: str) -> Any:
+        if name == "openvino":
+            raise MemoryError
+        return lambda graph, options: first
+
+    monkeypatch.setattr("vla_ros.engine.choice.load_backend", load_or_break)
+    with pytest.raises(MemoryError):
+        open_engine(graph, choose("onnxruntime", "openvino"))
+    assert first.closed
 
 
 def test_a_backend_whose_library_is_missing_says_what_to_install(

@@ -47,6 +47,41 @@ def test_what_is_there_is_taken_and_not_built_again(
     assert cache.obtain(built.metadata.key, build) == (built.path, built.metadata)
 
 
+def test_several_that_miss_an_engine_at_once_build_it_once(
+    built: BuiltEngine, tmp_path: Path
+) -> None:
+    cache, together = EngineCache(tmp_path / "fresh"), threading.Barrier(3)
+    builds: list[Path] = []
+    found: list[object] = []
+
+    def build(folder: Path) -> Path:
+        builds.append(folder)
+        for file in built.path.parent.iterdir():
+            shutil.copy(file, folder)
+        return folder / built.path.name
+
+    def obtain() -> None:
+        together.wait(10.0)
+        found.append(cache.obtain(built.metadata.key, build)[1])
+
+    threads = [threading.Thread(target=obtain) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10.0)
+    assert (len(builds), found) == (1, [built.metadata] * 3)
+
+
+def test_a_spoiled_engine_in_the_cache_does_not_hide_that_of_the_bundle(
+    built: BuiltEngine, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(built.path.parent, own)
+    _truncate(own / built.path.name)
+    cache = EngineCache(own, [built.path.parent])
+    assert cache.obtain(built.metadata.key, None) == (built.path, built.metadata)
+
+
 def _truncate(engine: Path) -> None:
     engine.write_bytes(engine.read_bytes()[:-100])
 

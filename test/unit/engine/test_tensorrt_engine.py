@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from vla_ros.core.errors import EngineError, InferenceFailed
 from vla_ros.engine.backends import tensorrt_engine, tensorrt_rtx_engine
@@ -164,6 +166,27 @@ class StandInConformance(EngineConformance):
         engine = open_engine(batch=None)
         with pytest.raises(ValueError, match="1 to 32; got image 33, state 33"):
             engine.infer(self.make_inputs(33, seed=0))
+
+    def test_tensors_whose_first_dimension_is_no_robots_come_whole(
+        self, tmp_path: Path, open_engine: Callable[..., Engine]
+    ) -> None:
+        kind = TensorProto.FLOAT
+        nodes = [helper.make_node("Mul", ["points", "gain"], ["scaled"])]
+        inputs = [
+            helper.make_tensor_value_info("points", kind, [5, 3]),
+            helper.make_tensor_value_info("gain", kind, [1, 3]),
+        ]
+        outputs = [helper.make_tensor_value_info("scaled", kind, [5, 3])]
+        made = helper.make_graph(nodes, "scaling", inputs, outputs)
+        opset = [helper.make_opsetid("", 18)]
+        path = tmp_path / "scaling.onnx"
+        onnx.save(helper.make_model(made, opset_imports=opset, ir_version=9), path)
+        points = np.arange(15, dtype=np.float32).reshape(5, 3)
+        gain = np.full((1, 3), 2, np.float32)
+        engine = open_engine(Graph(path=path))
+        for _ in range(3):
+            found = engine.infer({"points": points, "gain": gain})
+            np.testing.assert_array_equal(found["scaled"], 2 * points)
 
     def test_what_was_built_once_is_found_the_next_time(
         self, open_engine: Callable[..., Engine]

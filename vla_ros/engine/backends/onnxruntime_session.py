@@ -111,9 +111,11 @@ def _provider_settings(graph: Graph, options: EngineOptions, provider: str) -> d
         return {"use_tf32": "0", "enable_cuda_graph": "1" if captured else "0"}
     if provider != TENSORRT:
         return {}
-    # an engine is of one graph, one ONNX Runtime and one GPU; TensorRT names the GPU itself
+    # an engine is of one graph, one ONNX Runtime and one GPU; TensorRT names the GPU itself, and
+    # takes an engine of other weights for the same if only the nodes are alike
     version = onnxruntime.__version__
-    folder = cache_folder(options, "onnxruntime-tensorrt") / f"{graph.sha256[:16]}-{version}"
+    name = f"{_sha256_with_weights(graph)[:16]}-{version}"
+    folder = cache_folder(options, "onnxruntime-tensorrt") / name
     folder.mkdir(exist_ok=True)
     return {
         "trt_engine_cache_enable": "1",
@@ -122,3 +124,13 @@ def _provider_settings(graph: Graph, options: EngineOptions, provider: str) -> d
         "trt_timing_cache_path": str(folder.parent),
         "trt_fp16_enable": "1" if options.argument == "tensorrt-fp16" else "0",
     }
+
+
+def _sha256_with_weights(graph: Graph) -> str:
+    # reads graphs with `onnx`, which comes with requirements/gpu.txt and not with run.txt
+    from vla_ros.engine.tensorrt.cache import graph_sha256
+
+    try:
+        return graph_sha256(graph)
+    except OSError as error:
+        raise EngineError(f"{graph.path}: cannot be read: {error}") from error

@@ -5,8 +5,10 @@ A bundle that `vla_ros export` made may have engines of its own too; they are re
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from vla_ros.core.errors import EngineError
@@ -57,8 +59,7 @@ class EngineCache:
                 fails; says why.
         """
         try:
-            path = self._find(key)
-            return path, check_engine(path, key)
+            return self._find(key)
         except EngineError as error:
             if build is None:
                 raise EngineError(
@@ -67,13 +68,44 @@ class EngineCache:
                     f"{key.library.replace('_', '-')}`"
                 ) from error
             progress(f"{error}; building it")
-        built = build(self.folder)
-        return built, check_engine(built, key)
+        with self._alone(key):
+            own = self.folder / key.file_name
+            try:  # while this process waited, another one may have built it
+                return own, check_engine(own, key)
+            except EngineError:
+                built = build(self.folder)
+                return built, check_engine(built, key)
 
-    def _find(self, key: EngineKey) -> Path:
-        """Return the first file of that name; where it would be kept, if there is none."""
+    def _find(self, key: EngineKey) -> tuple[Path, EngineMetadata]:
+        """Return the first file that is what is wanted.
+
+        Raises:
+            EngineError: if none is; says why of the first that is there.
+        """
         paths = [folder / key.file_name for folder in self._folders]
-        return next((path for path in paths if path.is_file()), paths[0])
+        refusals: list[EngineError] = []
+        for path in [path for path in paths if path.is_file()] or paths[:1]:
+            try:
+                return path, check_engine(path, key)
+            except EngineError as error:
+                refusals.append(error)
+        raise refusals[0]
+
+    @contextmanager
+    def _alone(self, key: EngineKey) -> Iterator[None]:
+        """Build an engine once: two robots on one machine may start with the same bundle.
+
+        Without this each would write the engine and its metadata, and one's metadata could end
+        beside the other's engine.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / f"{key.file_name}.lock").open("wb")
+        except OSError as error:
+            raise EngineError(f"{self.folder}: engines cannot be kept there: {error}") from error
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # freed with the file
+            yield
 
     def read_kernels(self, engine: Path) -> bytes:
         """Return the kernels that were compiled for an engine; empty if there are none.
