@@ -12,6 +12,7 @@ from sensor_msgs.msg import Image
 from vla_ros_interfaces.msg import GateStatus
 
 from vla_ros.contract import find_contract
+from vla_ros.core.resources import resource_path
 from vla_ros.ros.qos import sensor_qos
 from vla_ros.testing.listener import Listener
 from vla_ros.testing.node_process import NodeProcess
@@ -49,6 +50,19 @@ def test_every_node_goes_through_its_life_twice(
         for transition in (CONFIGURE, ACTIVATE, DEACTIVATE, ACTIVATE, DEACTIVATE, CLEANUP):
             assert change(listener, name, transition), process.output
     assert process.end() == 0
+
+
+def test_a_policy_with_engines_frees_them_and_is_loaded_anew(
+    start_node: StartNode, listener: Listener
+) -> None:
+    bundle = str(resource_path("models/tabletop-small"))
+    process = start_node("policy", autostart=False, bundle=bundle)
+    for _ in range(2):
+        for transition in (CONFIGURE, ACTIVATE, DEACTIVATE, CLEANUP):
+            assert change(listener, "policy", transition), process.output
+    assert process.end() == 0
+    assert "Traceback" not in process.output
+    assert "failed" not in process.output
 
 
 def test_an_impossible_transition_is_answered_and_the_node_lives_on(

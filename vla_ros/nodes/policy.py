@@ -14,6 +14,7 @@ from vla_ros.core.errors import (
     InferenceFailed,
     InstructionRejected,
     ObservationError,
+    UserError,
 )
 from vla_ros.core.protocols import Noticing, Policy
 from vla_ros.core.types import Observation
@@ -41,6 +42,9 @@ SETTLE_S = 0.012
 
 #: How long before its observation a policy is told where the joints were [ns].
 RECALLED_NS = 50_000_000
+
+#: Longest wait for an inference that is under way when the node is stopped [s].
+STOP_S = 5.0
 
 #: With an instruction in force, no inference for this long is a fault [s].
 STARVED_S = 1.0
@@ -81,7 +85,9 @@ class PolicyNode(ManagedNode):
 
     def start(self) -> None:
         """Start to infer."""
-        self._stopping.clear()
+        if self._thread is not None and self._thread.is_alive():
+            raise RuntimeError("the inference that was to be stopped has not ended yet")
+        self._stopping = threading.Event()  # a new one: a thread that is late keeps to its own
         self._considered, self._started = Wanted(), ""
         self._inferred_ns = time.monotonic_ns()
         self._streams.start()
@@ -92,14 +98,21 @@ class PolicyNode(ManagedNode):
         """Stop to infer; the gate plays the last chunk to its end and holds."""
         if self._thread is not None:
             self._stopping.set()
-            self._thread.join(5.0)
+            self._thread.join(STOP_S)
+            if self._thread.is_alive():
+                self.get_logger().error(f"an inference has not ended within {STOP_S:g} s")
+                return
             self._thread = None
 
     def teardown(self) -> None:
-        """End the threads that decode images."""
+        """End the threads that decode images, and free what policies hold."""
         streams: SensorStreams | None = getattr(self, "_streams", None)
         if streams is not None:
             streams.close()
+        if self._thread is not None:  # it may still infer with the memory that would be freed
+            return
+        for name in ("_replacement", "_policy"):
+            close(self.__dict__.pop(name, None))
 
     def _load(self, bundle: str) -> Policy:
         """Return the policy of a bundle directory.
@@ -108,13 +121,18 @@ class PolicyNode(ManagedNode):
             UserError: if it cannot be run as the parameters ask; says why.
         """
         policy = load_policy(bundle, self._contract, self._settings, self.get_logger())
-        self._schedule.require(policy)
+        try:
+            self._schedule.require(policy)
+        except UserError:
+            close(policy)
+            raise
         return policy
 
     def _run(self) -> None:
+        stopping = self._stopping
         pin_thread(parse_cpus(self._settings.cpus))
         frame_ns: int | None = None
-        while not self._stopping.is_set():
+        while not stopping.is_set():
             self._take_up_changes()
             newer_ns = self._streams.aligner.wait_for_frame(frame_ns, timeout_s=0.1)
             if newer_ns is None:

@@ -81,6 +81,10 @@ class PolicyReplacement:
             close(newest)
             newest = loaded
 
+    def close(self) -> None:
+        """Free what was loaded and never ran."""
+        close(self.take())
+
     async def _on_load(
         self, request: LoadPolicy.Request, response: LoadPolicy.Response
     ) -> LoadPolicy.Response:
