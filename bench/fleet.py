@@ -152,15 +152,18 @@ def kill(server: Server, bundle: Path) -> dict[str, Any]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert process.stdin is not None
     assert process.stdout is not None
-    if process.stdout.readline().strip() != "ready":
-        raise RuntimeError("the robots did not start")
-    time.sleep(5.0)
-    pid = server.replica_pid()
-    killed_ns = time.monotonic_ns()
-    os.kill(pid, signal.SIGKILL)
-    output, _ = process.communicate(f"{killed_ns}\n", timeout=4 * seconds)
+    try:
+        if process.stdout.readline().strip() != "ready":
+            raise RuntimeError("the robots did not start; what they said is above")
+        time.sleep(5.0)
+        pid = server.replica_pid()
+        killed_ns = time.monotonic_ns()
+        os.kill(pid, signal.SIGKILL)
+        output, _ = process.communicate(f"{killed_ns}\n", timeout=4 * seconds)
+    finally:
+        process.kill()  # it has ended, unless something went wrong
+        process.wait()
     return _last_json(output)
 
 

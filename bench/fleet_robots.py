@@ -130,10 +130,12 @@ def keep_asking(
         asked = due if rate_hz else time.monotonic()
         try:
             engine.infer(inputs)
-        except InferenceFailed as error:
+        except InferenceFailed as error:  # it came to nothing: it is no throughput
             failures.append(error.reason)
-        now = time.monotonic()
-        times.append((now, now - asked))
+            now = time.monotonic()
+        else:
+            now = time.monotonic()
+            times.append((now, now - asked))
         due = due + 1.0 / rate_hz if rate_hz else now
 
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -137,22 +138,23 @@ def time_candidate(
 ) -> dict[str, Any]:
     """Return percentiles of one inference [ms], or the reason why there is none."""
     began = time.perf_counter()
-    try:
-        infer, end = prepare()
-        for _ in range(WARM_UPS):
-            infer()
-    except (EngineError, InferenceFailed, RuntimeError) as error:  # RuntimeError: torch's own
-        return {"reason": " ".join(str(error).split())[:300]}
-    ready_s = time.perf_counter() - began
     taken_ms = []
-    for _ in range(rounds):
-        start = time.perf_counter_ns()
-        infer()
-        taken_ms.append((time.perf_counter_ns() - start) * 1e-6)
-    end()
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    with ExitStack() as held:
+        held.callback(_free)
+        try:
+            infer, end = prepare()
+            held.callback(end)
+            for _ in range(WARM_UPS):
+                infer()
+            ready_s = time.perf_counter() - began
+            for _ in range(rounds):
+                start = time.perf_counter_ns()
+                infer()
+                taken_ms.append((time.perf_counter_ns() - start) * 1e-6)
+        except (EngineError, InferenceFailed, RuntimeError) as error:  # RuntimeError: torch's own
+            return {"reason": " ".join(str(error).split())[:300]}
+        finally:
+            infer = end = None  # type: ignore[assignment] # or its memory could not be freed
     p50, p99 = np.percentile(taken_ms, [50, 99])
     return {
         "p50_ms": float(p50),
@@ -187,11 +189,16 @@ def _with_engine(subject: Subject, name: str, folder: Path) -> tuple[Infer, Call
     engine = open_engine(
         subject.graph(),
         EngineChoice(backends=(name,), threads=threads),
-        EngineOptions(
-            cache=folder / "engines", progress=lambda text: print(text, file=sys.stderr)
-        ),
+        EngineOptions(cache=folder / "engines", progress=_tell),
     )
     return lambda: engine.infer(subject.inputs), engine.close
+
+
+def _free() -> None:
+    """Give the memory back, so that the next one has it, whether this one ran or not."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _tell(text: str) -> None:

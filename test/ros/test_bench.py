@@ -165,6 +165,17 @@ def test_a_process_that_dies_is_told_apart_from_bad_input(monkeypatch: pytest.Mo
     assert not isinstance(caught.value, UserError)
 
 
+def test_a_library_that_talks_without_end_does_not_stop_the_measurement(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = 'import sys\nsys.stderr.write("x" * 1_000_000 + "\\nlast words\\n")\nprint("{odd")\n'
+    (tmp_path / "sitecustomize.py").write_text(said)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    options = PathOptions(bundle=tmp_path / "none", ticks=1)
+    with pytest.raises(UserError, match="none"):
+        bench.measure_aside(options, lambda done: None)
+
+
 def test_a_backend_that_takes_its_process_down_is_listed_like_the_others(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any
 
 import typer
@@ -131,24 +132,34 @@ def measure_aside(options: PathOptions, progress: Callable[[int], None]) -> dict
     text = json.dumps(asdict(options) | {"bundle": str(options.bundle)})
     command = [sys.executable, "-m", "vla_ros.cli.path_measurement", text]
     said: dict[str, Any] = {}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    # what libraries say goes into a file: a pipe that nobody reads would fill up and stop them
+    with (
+        TemporaryFile("w+") as aside,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=aside, text=True) as process,
+    ):
         assert process.stdout is not None
-        assert process.stderr is not None
         for line in process.stdout:
-            if not line.startswith("{"):
-                continue  # a library talks
-            said = json.loads(line)
+            said = _read(line) or said
             if "done" in said:
                 progress(said["done"])
-        errors = process.stderr.read()
+        process.wait()
+        aside.seek(0)
+        errors = aside.read()
     if "error" in said:
         raise UserError(said["error"])
     if "result" not in said:
         last = errors.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
         raise DefectError(f"{options.backend}: its process ended early: {last[0]}")
     return dict(said["result"])
+
+
+def _read(line: str) -> dict[str, Any]:
+    """Return what the process that measures says; nothing where a library talks."""
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _count(bundle: Bundle) -> dict[str, Any]:

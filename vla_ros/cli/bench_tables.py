@@ -96,6 +96,10 @@ def print_arithmetic(
             *shares,
         )
     console.print(table)
+    for graph, counted in model.items():
+        if left_out := counted.get("uncounted"):
+            names = ", ".join(f"{count} {name}" for name, count in left_out.items())
+            console.print(f"not counted in {graph}: {names}, of unknown shapes", highlight=False)
 
 
 def least_ms(counted: Mapping[str, Any], peak: MachinePeak) -> float:

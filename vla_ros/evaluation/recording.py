@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -50,15 +51,14 @@ def record_inputs(
         ContractError: if it was trained for another robot than the simulated one.
     """
     policy = BundlePolicy(bundle, load_contract("tabletop_sim"), EngineChoice(threads=threads))
-    listener = _Listener(policy, LanguageEncoder(bundle), every)
-    environment = Environment()
-    for index in range(episodes):
-        seed, skill = FIRST_SEED + index, SKILLS[index % len(SKILLS)]
-        scene = sample_scene(seed=seed, skill=skill)
-        listener.instruct(scene.text)
-        run_episode(environment, policy, scene, linger_s=0.5, on_step=listener)
-        on_episode(index + 1)
-    environment.close()
+    with closing(policy), closing(Environment()) as environment:
+        listener = _Listener(policy, LanguageEncoder(bundle), every)
+        for index in range(episodes):
+            seed, skill = FIRST_SEED + index, SKILLS[index % len(SKILLS)]
+            scene = sample_scene(seed=seed, skill=skill)
+            listener.instruct(scene.text)
+            run_episode(environment, policy, scene, linger_s=0.5, on_step=listener)
+            on_episode(index + 1)
     return listener.recording.finish(
         {
             "bundle": policy.name,

@@ -87,9 +87,9 @@ class Gateway:
     async def _attend(self, socket: ServerConnection) -> None:
         """Serve one robot until it goes."""
         self.robots += 1
+        pending: set[asyncio.Task[None]] = set()
         try:
             sha256, deadline_s = await self._greet(socket)
-            pending: set[asyncio.Task[None]] = set()
             async for message in socket:
                 if isinstance(message, str):
                     raise MalformedMessage("expected bytes, got text")
@@ -100,13 +100,15 @@ class Gateway:
                 pending.add(task)
                 task.add_done_callback(pending.discard)
         except MalformedMessage as error:
-            await socket.close(1008, error.reason[:100])
+            await socket.close(1008, error.reason.encode()[:100].decode(errors="ignore"))
         except TimeoutError:
             await socket.close(1008, "no greeting")
         except ConnectionClosed:
             pass
         finally:
             self.robots -= 1
+            for task in pending:
+                task.cancel()  # nobody waits for these any more: no batch is made of them
 
     async def _greet(self, socket: ServerConnection) -> tuple[str, float]:
         """Return which graph a robot wants, and how long it waits for an answer [s].

@@ -85,8 +85,10 @@ class Server:
 
     def __exit__(self, *error: object) -> None:
         self._progress("stopping")
-        self._serve.shutdown()
-        self._ray.shutdown()
+        try:
+            self._serve.shutdown()
+        finally:
+            self._ray.shutdown()
 
     def serve_models(self, models: ModelSettings) -> None:
         """Infer by these settings from now on; what is under way is finished by the old replicas.
@@ -95,9 +97,10 @@ class Server:
             BundleError: if the bundle is incomplete or corrupted.
             UserError: if it does not start; says why.
         """
-        self.models = _absolute(models)
-        self._progress(f"loading {self.models.bundle} with {self.models.backend}")
-        _run_models(self._serve, self.models)
+        wanted = _absolute(models)
+        self._progress(f"loading {wanted.bundle} with {wanted.backend}")
+        _run_models(self._serve, wanted)
+        self.models = wanted
 
     def open_gateway(self, gateway: GatewaySettings, name: str = GATEWAY_APPLICATION) -> None:
         """Let robots connect by these settings from now on.

@@ -52,6 +52,11 @@ class GraphServer:
         """What stands behind `remote:` to reach it."""
         return f"ws://127.0.0.1:{self.port}"
 
+    @property
+    def robots(self) -> int:
+        """How many are connected."""
+        return self._gateway.robots
+
     def __enter__(self) -> Self:
         self._thread.start()
         self.port = self._call(self._gateway.open("127.0.0.1", self.port))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -18,8 +20,10 @@ from vla_ros.engine.remote.messages import (
     unpack_description,
     unpack_sequence,
 )
+from vla_ros.serving.batcher import Answer
 from vla_ros.testing.graph_server import GraphServer
 from vla_ros.testing.small_graph import small_graph_inputs, write_small_graph
+from vla_ros.testing.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +124,31 @@ def test_more_questions_at_once_than_a_robot_has_are_refused_and_none_is_left_un
     refused = [body for body in map(unpack, answers) if "error" in body]
     assert all(body["error"] == "too many questions at once" for body in refused)
     assert len(refused) < 40
+
+
+def test_what_a_robot_asked_that_is_gone_is_not_inferred(graph: Graph) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def answering(answer: Answer) -> Answer:
+        async def slowly(sha256: str, questions: Sequence[bytes]) -> list[bytes]:
+            begun.set()
+            await asyncio.to_thread(go_on.wait, 10.0)
+            return await answer(sha256, questions)
+
+        return slowly
+
+    with GraphServer([graph], answering=answering) as server:
+        with connect(server.address, compression=None) as gone:
+            gone.send(hello(graph))
+            receive(gone)
+            gone.send(question(1))
+            assert begun.wait(10.0)
+            gone.send(question(2))  # waits: the first is under way
+        wait_for(lambda: server.robots == 0, "the robot to go")
+        go_on.set()
+        with connect(server.address, compression=None) as other:
+            other.send(hello(graph))
+            receive(other)
+            other.send(question(3))
+            assert unpack_sequence(receive(other)) == 3
+        assert server.batcher.served.questions == 2
