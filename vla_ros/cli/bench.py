@@ -20,7 +20,7 @@ from vla_ros.cli.measurement import describe_machine
 from vla_ros.cli.path_measurement import PathOptions, read_size
 from vla_ros.core.errors import DefectError, UserError
 from vla_ros.engine.arithmetic import count_arithmetic
-from vla_ros.engine.choice import EngineChoice, backends
+from vla_ros.engine.choice import backends, split_backends
 from vla_ros.engine.machine_peak import MachinePeak, measure_peak
 from vla_ros.policy.bundle import GRAPH, GROUNDING, LANGUAGE, Bundle
 
@@ -97,7 +97,7 @@ def chosen(text: str) -> tuple[str, ...]:
     """
     if text.strip() == ALL:
         return tuple(sorted(backends()))
-    names = EngineChoice.parse("", text).backends
+    names = tuple(name for name in split_backends(text) if name)
     unknown = [name for name in names if name.partition(":")[0] not in backends()]
     if unknown or not names:
         raise UserError(

@@ -66,7 +66,7 @@ class EngineChoice:
         Raises:
             EngineError: if there is no backend or no thread, or a CPU is not there.
         """
-        names = [backend.strip(), *_split(fallback)]
+        names = [backend.strip(), *split_backends(fallback)]
         return EngineChoice(
             backends=tuple(name for name in names if name),
             threads=threads,
@@ -137,7 +137,7 @@ def backends() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=GROUP)} | OWN
 
 
-def _split(listed: str) -> list[str]:
+def split_backends(listed: str) -> list[str]:
     """Return the backends of a list; what is none belongs to the argument of the one before."""
     names: list[str] = []
     for name in (part.strip() for part in listed.split(",")):

@@ -12,12 +12,13 @@ from vla_ros.core.errors import UserError
 from vla_ros.core.protocols import (
     Attentive,
     Closable,
+    Continuing,
     Noticing,
     Policy,
     Promptable,
     Reporting,
 )
-from vla_ros.core.types import ActionChunk, Observation, UInt8Array
+from vla_ros.core.types import ActionChunk, ChunkPrefix, Observation, UInt8Array
 from vla_ros.engine.choice import EngineChoice
 from vla_ros.observation.array_pool import ArrayPool
 from vla_ros.observation.images import fit_depth, fit_rgb
@@ -78,6 +79,16 @@ class FittedPolicy:
     def infer(self, observation: Observation) -> ActionChunk:
         """Return the chunk for one observation of the robot's own image sizes."""
         return self._inner.infer(self._fit(observation))
+
+    @property
+    def prefix_parts(self) -> tuple[str, ...]:
+        """What of a prefix the policy heeds; nothing of one that goes on from nothing."""
+        return self._inner.prefix_parts if isinstance(self._inner, Continuing) else ()
+
+    def go_on(self, observation: Observation, prefix: ChunkPrefix) -> ActionChunk:
+        """Return the chunk that begins like the prefix; see `Continuing`."""
+        assert isinstance(self._inner, Continuing)  # called only with what `prefix_parts` names
+        return self._inner.go_on(self._fit(observation), prefix)
 
     def notice(self, observation: Observation) -> None:
         """Hand on an observation for which no chunk is wanted, if the policy takes note."""
