@@ -389,7 +389,10 @@ def test_a_stop_that_takes_longer_than_a_second_is_waited_for(
     rows = np.repeat(robot.positions[None], 40, axis=0)
     rows[:, 0] += np.minimum(0.12 * np.arange(1, 41), 1.8)
     chunks.send(0.0, positions=rows, step_s=0.1)
-    wait_for(lambda: (robot.commands[-1] - robot.commands[-2])[0] > 0.011, "1.1 rad/s")
+    wait_for(
+        lambda: len(robot.commands) > 1 and (robot.commands[-1] - robot.commands[-2])[0] > 0.011,
+        "1.1 rad/s",
+    )
     assert gate.end() == 0
     assert "still moving" not in gate.output
     np.testing.assert_allclose(robot.commands[-1], robot.commands[-2], atol=1e-6)
