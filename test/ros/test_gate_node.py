@@ -222,7 +222,12 @@ def test_a_reset_during_motion_is_answered_when_the_arm_stands_still(
 ) -> None:
     chunks.send(0.4)
     wait_for(status_is(listener, GateStatus.EXECUTING, ""), "execution")
-    wait_for(lambda: abs(robot.commands[-1][0] - robot.contract.home[0]) > 0.03, "motion")
+    wait_for(
+        lambda: (
+            bool(robot.commands) and abs(robot.commands[-1][0] - robot.contract.home[0]) > 0.03
+        ),
+        "motion",
+    )
     assert listener.call(Trigger, "/vla/gate/reset", Trigger.Request()).success
     count = len(robot.commands)
     wait_for(lambda: len(robot.commands) > count + 3, "commands after the reset")
@@ -368,7 +373,12 @@ def test_the_gate_brakes_before_it_ends(
 ) -> None:
     chunks.send(0.4)
     wait_for(status_is(listener, GateStatus.EXECUTING, ""), "execution")
-    wait_for(lambda: abs(robot.commands[-1][0] - robot.contract.home[0]) > 0.03, "motion")
+    wait_for(
+        lambda: (
+            bool(robot.commands) and abs(robot.commands[-1][0] - robot.contract.home[0]) > 0.03
+        ),
+        "motion",
+    )
     assert gate.end() == 0
     last = np.array(robot.commands[-3:])
     np.testing.assert_allclose(last[1:], last[:-1], atol=1e-6)
