@@ -47,6 +47,8 @@ DRIVEN = 4
 UNBATCHED = "vla_ros_unbatched"
 #: Width and number of the layers of the large graph.
 WIDTH, LAYERS = 4096, 4
+#: How long robots move before a replica is killed [s].
+MOVING_S = 5.0
 SCRIPT = Path(__file__).with_name("fleet_robots.py")
 
 
@@ -156,7 +158,7 @@ def kill(server: Server, bundle: Path) -> dict[str, Any]:
     try:
         if process.stdout.readline().strip() != "ready":
             raise RuntimeError("the robots did not start; what they said is above")
-        time.sleep(5.0)
+        time.sleep(MOVING_S)  # a time to be measured: how much they move is in the results
         pid = server.replica_pid()
         killed_ns = time.monotonic_ns()
         os.kill(pid, signal.SIGKILL)

@@ -372,7 +372,7 @@ def test_a_fallback_that_was_asked_for_is_logged_and_stays_in_the_diagnostics(
     process = start_node(
         "policy", bundle=BUNDLE, backend="onnxruntime:cuda", fallback="onnxruntime"
     ).wait_active()
-    assert "backend onnxruntime:cuda is left out: " in process.output
+    assert "[vla.policy]: backend onnxruntime:cuda is left out: " in process.output
     reason = "policy.onnx: onnxruntime:cuda: the installed ONNX Runtime"
     explained(listener, "engines", reason)
     status = listener.finding("policy: engines")
@@ -407,3 +407,11 @@ def test_a_policy_that_is_replaced_frees_its_engines_and_the_new_one_infers(
     wait_for(lambda: listener.heard[CHUNKS] and not listener.last(CHUNKS).horizon, "the change")
     wait_for(lambda: listener.last(CHUNKS).horizon, "chunks of the new policy")
     assert process.status is None
+
+
+def test_adaptive_inference_and_real_time_chunking_do_not_go_together(
+    start_node: StartNode,
+) -> None:
+    process = start_node("policy", bundle=BUNDLE, adaptive=True, scheduling="real_time")
+    assert process.wait() == 78
+    assert "adaptive, scheduling: real_time decides every chunk anew" in process.output

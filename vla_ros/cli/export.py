@@ -58,7 +58,7 @@ def export(
     compute_capability: Annotated[
         str, typer.Option(help="GPUs that tensorrt-rtx builds for, with commas between.")
     ] = "SM86,SM89,SM120",
-    robots: Annotated[int, typer.Option(help="That one inference of an engine serves.")] = 1,
+    robots: Annotated[int, typer.Option(help="An engine serves 1, or up to 32 (a server).")] = 1,
     threads: Annotated[int, typer.Option(help="CPU threads of one inference, to time it.")] = 1,
     rounds: Annotated[
         int, typer.Option(help="Turns of each engine when they are timed.")

@@ -10,7 +10,7 @@ import numpy as np
 
 from vla_ros.engine.timed_engine import EngineCall
 
-#: Stages of one tick in the order of time. `infer` and `executor` are not ours to shorten.
+#: Stages of one tick in the order of time. `executor` is the way from the policy to the gate.
 STAGES = (
     "callback",
     "decode",
@@ -26,7 +26,7 @@ STAGES = (
 )
 #: Stages that are sensor callback to network input, and network output to command.
 BEFORE = ("callback", "decode", "build", "preprocess")
-AFTER = ("postprocess", "publish", "receive", "gate", "command")
+AFTER = ("postprocess", "publish", "executor", "receive", "gate", "command")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +22,7 @@ from vla_ros.engine.choice import EngineChoice, open_engine
 from vla_ros.engine.clouds import cloud_inputs, cloud_maker
 from vla_ros.engine.engine import Engine, EngineDescription, Graph
 from vla_ros.engine.grounding import Grounding, GroundingSession
+from vla_ros.engine.joint_history import JointHistory
 from vla_ros.engine.language import LanguageEncoder
 from vla_ros.engine.language_check import require_language
 from vla_ros.engine.prefix_inputs import prefix_inputs, prefix_parts
@@ -35,8 +35,6 @@ Float32Array = NDArray[np.float32]
 #: Makes a loaded and warm engine of a graph.
 OpenGraph = Callable[[Graph, EngineChoice], Engine]
 
-#: The velocity that a policy sees is taken over this time [s].
-VELOCITY_SPAN_S = 0.05
 #: What is seen does not depend on words, and the graph wants some.
 ANYTHING = "look"
 #: A point seen with this confidence is where the thing stands when the instruction comes.
@@ -93,7 +91,7 @@ class BundlePolicy:
         self._pool = ArrayPool()
         self._instruction = ""
         self._anchor = np.zeros((1, 2, 4), np.float32)
-        self._history: deque[tuple[int, Float32Array]] = deque(maxlen=8)
+        self._joints_seen = JointHistory(self._config.n_joints)
         #: Attention over the front and wrist images of the last inference, (queries, 32, 32).
         self.attention: dict[str, Float32Array] = {}
         #: Where object and target were seen last, (2, 4): xyz [m] in the base frame, confidence.
@@ -266,7 +264,7 @@ class BundlePolicy:
                 raise ObservationError(spec.feature, "is missing, and the contract requires it")
 
     def _inputs(self, observation: Observation) -> dict[str, NDArray[np.generic]]:
-        state = self._state(observation)
+        state = self._joints_seen.read(observation)
         inputs = camera_inputs(self._config, observation, self._pool)
         inputs["imu"] = checked(
             observation.imu, (self._config.imu_window, 6), np.float32, "observation.imu"
@@ -285,35 +283,7 @@ class BundlePolicy:
         Raises:
             ObservationError: if a position is not finite.
         """
-        self._state(observation)
-
-    def _state(self, observation: Observation) -> Float32Array:
-        """Positions, velocities and the command's lead (1, 3 n)."""
-        positions = self._finite(observation.state, "state")
-        now = observation.stamp_ns
-        if self._history and now < self._history[-1][0]:
-            self._history.clear()  # time was set back: a simulation began anew
-        past = [entry for entry in self._history if 0.02 <= (now - entry[0]) * 1e-9 <= 0.15]
-        velocity = np.zeros_like(positions)
-        if past:
-            stamp, before = min(
-                past, key=lambda entry: abs((now - entry[0]) * 1e-9 - VELOCITY_SPAN_S)
-            )
-            velocity = (positions - before) / np.float32((now - stamp) * 1e-9)
-        self._history.append((now, positions))
-        lead = np.zeros_like(positions)
-        if observation.command is not None:
-            lead = self._finite(observation.command, "command") - positions
-        return np.concatenate([positions, velocity, lead])[None].astype(np.float32)
-
-    def _finite(self, value: Float32Array, what: str) -> Float32Array:
-        positions = np.asarray(value, np.float32)
-        if positions.shape != (self._config.n_joints,) or not np.isfinite(positions).all():
-            raise ObservationError(
-                f"observation.{what}",
-                f"expected {self._config.n_joints} finite positions, got {positions}",
-            )
-        return positions
+        self._joints_seen.read(observation)
 
 
 def open_policy(directory: str, contract: RobotContract, choice: EngineChoice) -> BundlePolicy:

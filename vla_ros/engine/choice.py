@@ -92,7 +92,7 @@ def open_engine(
     with ExitStack() as undo:  # whatever it is that one of them raises, the others are freed
         for name in choice.backends:
             backed = name != choice.backends[-1]
-            wanted = replace(options or EngineOptions(), backed=backed)
+            wanted = replace(options or EngineOptions(progress=_log.info), backed=backed)
             try:
                 engine = _open(graph, name, choice, wanted)
             except EngineError as error:

@@ -17,6 +17,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 #: Name of the first dimension of graphs that serve several robots at once.
 BATCH = "batch"
+#: Robots that an engine which is built for an open batch serves at most.
+LARGEST_BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,12 @@ class PolicyParameters:
     autostart: bool = parameter(True, about="configure and activate at once")
 
     def __post_init__(self) -> None:
-        """Refuse a time-out that is none."""
+        """Refuse a time-out that is none, and what does not go together."""
+        if self.adaptive and self.scheduling.startswith("real_time"):
+            raise ValueError(
+                f"adaptive, scheduling: {self.scheduling} decides every chunk anew to go on from "
+                "the one before, adaptive executes old ones further; leave out one of the two"
+            )
         if not (isfinite(self.instruction_timeout_s) and self.instruction_timeout_s >= 0.0):
             raise ValueError(
                 "instruction_timeout_s: expected 0 (never) or a duration above 0 s, got "

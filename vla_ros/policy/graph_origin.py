@@ -1,6 +1,8 @@
-"""Removes from exported graphs what tells of the machine that made them."""
+"""Where the nodes of an exported graph come from: what of it is kept, and what is removed."""
 
 from __future__ import annotations
+
+import ast
 
 import onnx
 
@@ -17,3 +19,16 @@ def forget_origin(model: onnx.ModelProto) -> None:
         for key, value in kept.items():
             part.metadata_props.add(key=key, value=value)
         part.doc_string = ""
+
+
+def module_of(node: onnx.NodeProto) -> str:
+    """Return the dotted name of the module that a node came from; empty where nobody noted it."""
+    for prop in node.metadata_props:
+        if prop.key == MODULE:
+            try:
+                scopes = ast.literal_eval(prop.value)
+            except (ValueError, SyntaxError):
+                return str(prop.value)
+            # each scope is a whole dotted name; the last one is the operation, not a module
+            return str(scopes[-2]) if len(scopes) > 1 else ""
+    return ""

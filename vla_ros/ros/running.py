@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import rclpy
 from rclpy.executors import Executor, SingleThreadedExecutor
@@ -17,6 +18,7 @@ from vla_ros.core.conventions import EXIT_CONFIGURATION
 from vla_ros.core.errors import UserError
 from vla_ros.core.processes import follow_parent
 from vla_ros.ros.lifecycle import ManagedNode
+from vla_ros.ros.log_bridge import logging_to
 from vla_ros.ros.transport import use_shipped_profile
 
 #: How long clients of a node that ends are waited for [s], and turns of the executor after that.
@@ -76,7 +78,9 @@ def main_of(
 
 def _spin(make: Callable[[], ManagedNode], executor: Executor, stopping: threading.Event) -> int:
     node = make()
+    log = ExitStack()
     try:
+        log.enter_context(logging_to(node.get_logger()))
         if not node.has_parameter("autostart"):
             node.declare_parameter("autostart", True)
         executor.add_node(node)
@@ -90,6 +94,7 @@ def _spin(make: Callable[[], ManagedNode], executor: Executor, stopping: threadi
         return EXIT_CONFIGURATION  # the lifecycle base has logged it
     finally:
         node.bring_down(answer=lambda: _answer(node, executor))
+        log.close()  # the node's logger ends with it
         executor.remove_node(node)
         node.destroy_node()
         executor.shutdown(timeout_sec=1.0)

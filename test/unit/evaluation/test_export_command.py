@@ -105,3 +105,11 @@ def test_engines_for_gpus_that_are_not_here_are_built_and_verified(
         assert found.key.graph_sha256 == Bundle.open(output).files[graph]
     assert "What was built cannot run here" in " ".join(capsys.readouterr().out.split())
     assert GRAPH in Bundle.open(output).files
+
+
+def test_engines_for_a_number_of_robots_that_nothing_asks_for_are_not_built(
+    untrained_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(untrained_bundle), str(tmp_path / "made"), "--target", "tensorrt-rtx"]
+    said = refused([*arguments, "--episodes", "0", "--robots", "8"], capsys)
+    assert "--robots 8: an engine serves 1, as a robot has it, or up to 32" in said

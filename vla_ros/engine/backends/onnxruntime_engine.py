@@ -14,6 +14,7 @@ from typing import Any
 import onnxruntime
 
 from vla_ros.core.errors import EngineError, InferenceFailed
+from vla_ros.engine.backends.local_engine import LocalEngine
 from vla_ros.engine.backends.onnxruntime_binding import (
     Binding,
     DeviceBinding,
@@ -22,15 +23,8 @@ from vla_ros.engine.backends.onnxruntime_binding import (
 )
 from vla_ros.engine.backends.onnxruntime_session import CPU, find_provider, open_session
 from vla_ros.engine.conflicts import require_one_onnxruntime
-from vla_ros.engine.engine import (
-    BATCH,
-    Arrays,
-    EngineDescription,
-    EngineOptions,
-    Graph,
-    TensorSpec,
-)
-from vla_ros.engine.tensors import checked_inputs, example_inputs, require_outputs
+from vla_ros.engine.engine import BATCH, Arrays, EngineOptions, Graph, TensorSpec
+from vla_ros.engine.tensors import checked_inputs, require_outputs
 
 _TYPES = {
     "tensor(float)": "float32",
@@ -44,8 +38,10 @@ _TYPES = {
 }
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(LocalEngine):
     """A session whose outputs are written into the same memory each time."""
+
+    name, version = "onnxruntime", onnxruntime.__version__
 
     def __init__(self, graph: Graph, options: EngineOptions) -> None:
         """Load the graph.
@@ -54,37 +50,15 @@ class OnnxRuntimeEngine:
             EngineError: if the provider is not there, or cannot run the graph.
         """
         require_one_onnxruntime()
-        self._graph = graph
+        super().__init__(graph, options)
         self._provider = find_provider(options.argument)
         self._session = open_session(graph, options, self._provider)
-        self._argument = options.argument
-        self._batch = options.batch or 1
         self._inputs = tuple(_spec(item, options.batch) for item in self._session.get_inputs())
         self._outputs = tuple(_spec(item, options.batch) for item in self._session.get_outputs())
         self._binding = self._bind()
+        self._device = "CPU" if self._provider == CPU else "GPU"
         self._precision = self._said_precision()
-        self._notes = {"provider": self._provider, "threads": str(options.threads)}
-        if options.cpus:
-            self._notes["cpus"] = ",".join(str(cpu) for cpu in options.cpus)
-
-    def describe(self) -> EngineDescription:
-        """Return what runs here."""
-        return EngineDescription(
-            backend=f"onnxruntime:{self._argument}" if self._argument else "onnxruntime",
-            version=onnxruntime.__version__,
-            device="CPU" if self._provider == CPU else "GPU",
-            precision=self._precision,
-            graph=self._graph.path.name,
-            sha256=self._graph.sha256,
-            inputs=self._inputs,
-            outputs=self._outputs,
-            notes=self._notes,
-        )
-
-    def warm_up(self) -> None:
-        """Infer from zeros: kernels are chosen and memory is taken in the first inferences."""
-        for _ in range(2):
-            self.infer(example_inputs(self._inputs, self._batch))
+        self._notes = {**self._notes, "provider": self._provider}
 
     def infer(self, inputs: Arrays, outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the outputs; those of fixed shape are in the same memory each time.

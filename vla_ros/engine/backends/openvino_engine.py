@@ -17,16 +17,10 @@ from openvino import properties
 from openvino.properties import hint
 
 from vla_ros.core.errors import EngineError, InferenceFailed
+from vla_ros.engine.backends.local_engine import LocalEngine
 from vla_ros.engine.cache_folder import cache_folder
-from vla_ros.engine.engine import (
-    BATCH,
-    Arrays,
-    EngineDescription,
-    EngineOptions,
-    Graph,
-    TensorSpec,
-)
-from vla_ros.engine.tensors import checked_inputs, example_inputs, require_outputs
+from vla_ros.engine.engine import BATCH, Arrays, EngineOptions, Graph, TensorSpec
+from vla_ros.engine.tensors import checked_inputs, require_outputs
 
 #: OpenVINO's device, and the precision that is asked of it, by argument.
 ARGUMENTS = {
@@ -50,8 +44,10 @@ _TYPES = {
 }
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(LocalEngine):
     """A compiled model that reads its inputs where they are, and writes into the same memory."""
+
+    name, version = "openvino", ov.__version__.partition("-")[0]
 
     def __init__(self, graph: Graph, options: EngineOptions) -> None:
         """Load and compile the graph.
@@ -59,13 +55,11 @@ class OpenVinoEngine:
         Raises:
             EngineError: if the device is not there, or cannot run the graph.
         """
+        super().__init__(graph, options)
         device, precision = _target(options.argument)
         core = ov.Core()
         _require_device(core, device, precision, options.argument)
         model = _read(core, graph, options.batch)
-        self._graph = graph
-        self._argument = options.argument
-        self._batch = options.batch or 1
         self._device = str(core.get_property(device, properties.device.full_name)).strip()
         self._precision = _PRECISIONS[precision]
         if precision is ov.Type.f32 and _is_quantized(model):
@@ -81,24 +75,6 @@ class OpenVinoEngine:
                 memory = np.zeros(shape, spec.dtype)
                 self._request.set_tensor(spec.name, ov.Tensor(memory, shared_memory=True))
                 self._memory[spec.name] = memory
-
-    def describe(self) -> EngineDescription:
-        """Return what runs here."""
-        return EngineDescription(
-            backend=f"openvino:{self._argument}" if self._argument else "openvino",
-            version=ov.__version__.partition("-")[0],
-            device=self._device,
-            precision=self._precision,
-            graph=self._graph.path.name,
-            sha256=self._graph.sha256,
-            inputs=self._inputs,
-            outputs=self._outputs,
-        )
-
-    def warm_up(self) -> None:
-        """Infer from zeros: memory is taken in the first inferences."""
-        for _ in range(2):
-            self.infer(example_inputs(self._inputs, self._batch))
 
     def infer(self, inputs: Arrays, outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the outputs; those of fixed shape are in the same memory each time.

@@ -16,17 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vla_ros.core.errors import EngineError, InferenceFailed
+from vla_ros.engine.backends.local_engine import LocalEngine
 from vla_ros.engine.backends.torch_cuda import CudaRunner
 from vla_ros.engine.backends.torch_module import rebuild
-from vla_ros.engine.engine import (
-    BATCH,
-    Arrays,
-    EngineDescription,
-    EngineOptions,
-    Graph,
-    TensorSpec,
-)
-from vla_ros.engine.tensors import checked_inputs, example_inputs, require_outputs
+from vla_ros.engine.engine import BATCH, Arrays, EngineOptions, Graph, TensorSpec
+from vla_ros.engine.tensors import checked_inputs, require_outputs
 
 #: Device, and whether to compile and to capture CUDA graphs, by argument.
 ARGUMENTS = {
@@ -41,8 +35,10 @@ ARGUMENTS = {
 Runner = Callable[[Sequence[NDArray[Any]]], Sequence[NDArray[Any]]]
 
 
-class TorchEngine:
+class TorchEngine(LocalEngine):
     """A module of a bundle, on the CPU or a GPU."""
+
+    name, version = "torch", torch.__version__
 
     def __init__(self, graph: Graph, options: EngineOptions) -> None:
         """Rebuild the module and run it once.
@@ -51,13 +47,12 @@ class TorchEngine:
             EngineError: if the graph belongs to no bundle, the device is not there, or the module
                 cannot be compiled.
         """
+        super().__init__(graph, options)
         device, compiled, captured = _mode(options.argument)
         made = rebuild(graph)
-        self._graph = graph
-        self._argument = options.argument
         self._threads = options.threads
-        self._batch = options.batch or 1
-        self._device = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+        if device == "cuda":
+            self._device = torch.cuda.get_device_name()
         module = made.module
         if compiled:
             options.progress(f"{graph.path.name}: torch compiles it")
@@ -70,30 +65,8 @@ class TorchEngine:
         try:
             found = self._run(example)
         except RuntimeError as error:  # the base class of what torch and its compilers raise
-            raise EngineError(f"{graph.path}: {self._name()}: cannot run it: {error}") from error
+            raise EngineError(f"{graph.path}: {self._backend}: cannot run it: {error}") from error
         self._outputs = _specs(made.outputs, found, options.batch)
-
-    def _name(self) -> str:
-        """Return the backend as it was asked for."""
-        return f"torch:{self._argument}" if self._argument else "torch"
-
-    def describe(self) -> EngineDescription:
-        """Return what runs here."""
-        return EngineDescription(
-            backend=self._name(),
-            version=torch.__version__,
-            device=self._device,
-            precision="fp32",
-            graph=self._graph.path.name,
-            sha256=self._graph.sha256,
-            inputs=self._inputs,
-            outputs=self._outputs,
-        )
-
-    def warm_up(self) -> None:
-        """Infer from zeros: kernels are chosen, compiled or captured in the first inferences."""
-        for _ in range(2):
-            self.infer(example_inputs(self._inputs, self._batch))
 
     def infer(self, inputs: Arrays, outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the outputs.

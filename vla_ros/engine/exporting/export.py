@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_ros.core.errors import EngineError, UserError
+from vla_ros.engine.engine import LARGEST_BATCH
 from vla_ros.engine.exporting.engines import BuiltFile, build_engines, require_builder
 from vla_ros.engine.exporting.graphs import GraphExport, GraphExporter
 from vla_ros.engine.exporting.observations import RecordedInputs
@@ -131,6 +132,11 @@ def check_request(request: ExportRequest, recorded: RecordedInputs | None) -> No
         UserError: if the output is there already.
     """
     require_possible(request.target, request.precision)
+    if request.robots not in (1, LARGEST_BATCH):
+        raise EngineError(
+            f"--robots {request.robots}: an engine serves 1, as a robot has it, or up to "
+            f"{LARGEST_BATCH}, as a server has it; no other one is ever looked for"
+        )
     if recorded is None and request.precision in CALIBRATED:
         raise EngineError(
             f"--precision {request.precision} is calibrated on recorded observations, and there "

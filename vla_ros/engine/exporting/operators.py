@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
 import onnx
 
-from vla_ros.policy.graph_origin import MODULE
+from vla_ros.policy.graph_origin import module_of
 
 
 def explain_refusal(text: str, model: onnx.ModelProto) -> str:
@@ -39,19 +38,6 @@ def describe_node(node: onnx.NodeProto) -> str:
     origin = f", of module '{module}'" if module else ""
     domain = f"{node.domain}::" if node.domain else ""
     return f"operator {domain}{node.op_type} (node '{node.name}'{origin})"
-
-
-def module_of(node: onnx.NodeProto) -> str:
-    """Return the dotted name of the module that a node came from; empty if it is not noted."""
-    for prop in node.metadata_props:
-        if prop.key == MODULE:
-            try:
-                scopes = ast.literal_eval(prop.value)
-            except (ValueError, SyntaxError):
-                return str(prop.value)
-            # each scope is a whole dotted name; the last one is the operation, not a module
-            return str(scopes[-2]) if len(scopes) > 1 else ""
-    return ""
 
 
 def _names(text: str, name: str) -> bool:

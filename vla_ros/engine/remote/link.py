@@ -258,4 +258,7 @@ async def _outcome(session: asyncio.Task[None]) -> tuple[bool, str]:
         return False, f"the server did not greet within {OPEN_S:.0f} s"
     except (OSError, WebSocketException) as error:
         return False, str(error) or type(error).__name__
+    except Exception as error:  # noqa: BLE001 whatever it was, the next attempt may work
+        _log.exception("the connection ended by an error that is not expected")
+        return False, repr(error)
     return False, "the server closed the connection"

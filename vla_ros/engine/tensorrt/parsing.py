@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import onnx
 
 from vla_ros.core.errors import EngineError
 from vla_ros.engine.tensorrt.library import Library
-from vla_ros.policy.graph_origin import MODULE
+from vla_ros.policy.graph_origin import module_of
 
 #: The parser's answer where an operator is not supported at all is the word "false".
 _NO_REASON = ("", "false")
@@ -55,7 +54,8 @@ def _explain(error: Any, model: onnx.ModelProto) -> str:
     if not operator:
         return str(reason)
     text = f"operator {operator} (node '{name}'"
-    text += f", module '{module}')" if (module := module_of(node)) else ")"
+    module = module_of(node) if node is not None else ""
+    text += f", module '{module}')" if module else ")"
     if error.local_function_stack():
         text += f" in function {' > '.join(error.local_function_stack())}"
     return f"{text}: {'is not supported' if reason in _NO_REASON else reason}"
@@ -70,18 +70,3 @@ def with_modules(text: str, model: onnx.ModelProto) -> str:
         return f"{match.group(0)} (module '{module}')" if module else match.group(0)
 
     return re.sub(r"'([^']+)'", name, text)
-
-
-def module_of(node: onnx.NodeProto | None) -> str:
-    """Return the dotted name of the module that a node came from; empty where nobody noted it."""
-    if node is None:
-        return ""
-    for prop in node.metadata_props:
-        if prop.key == MODULE:
-            try:
-                scopes = ast.literal_eval(prop.value)
-            except (ValueError, SyntaxError):
-                return str(prop.value)
-            # each scope is a whole dotted name; the last one is the operation, not a module
-            return str(scopes[-2]) if len(scopes) > 1 else ""
-    return ""

@@ -13,7 +13,14 @@ import numpy as np
 
 from vla_ros.core.errors import EngineError, InferenceFailed
 from vla_ros.engine.cache_folder import cache_folder
-from vla_ros.engine.engine import BATCH, Arrays, EngineDescription, EngineOptions, Graph
+from vla_ros.engine.engine import (
+    BATCH,
+    LARGEST_BATCH,
+    Arrays,
+    EngineDescription,
+    EngineOptions,
+    Graph,
+)
 from vla_ros.engine.tensorrt.arguments import Request
 from vla_ros.engine.tensorrt.building import build_engine
 from vla_ros.engine.tensorrt.cache import EngineCache, bundled, key_of
@@ -25,9 +32,6 @@ from vla_ros.engine.tensorrt.target import find_device
 from vla_ros.engine.tensors import checked_inputs, example_inputs, require_outputs
 
 _log = logging.getLogger(__name__)
-
-#: Robots that an engine with an open batch may serve at once.
-LARGEST_BATCH = 32
 
 
 class TensorRTEngine:
