@@ -372,7 +372,7 @@ def test_a_fallback_that_was_asked_for_is_logged_and_stays_in_the_diagnostics(
     process = start_node(
         "policy", bundle=BUNDLE, backend="onnxruntime:cuda", fallback="onnxruntime"
     ).wait_active()
-    assert "[vla.policy]: backend onnxruntime:cuda is left out: " in process.output
+    assert "[WARN] backend onnxruntime:cuda is left out: " in process.output
     reason = "policy.onnx: onnxruntime:cuda: the installed ONNX Runtime"
     explained(listener, "engines", reason)
     status = listener.finding("policy: engines")

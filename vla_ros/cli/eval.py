@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from vla_ros.cli.episode_bar import episode_bar, forget_episodes, log_beside
+from vla_ros.cli.evaluation_cost import cost_of_impairment, cost_of_reuse, play_directly
 from vla_ros.cli.measurement import conclude
 from vla_ros.cli.musts import Musts
 from vla_ros.cli.reasoning import REASONING, evaluate_reasoning, is_reasoning
-from vla_ros.cli.robustness import describe_patch, evaluate_robustness
+from vla_ros.cli.robustness import evaluate_robustness
 from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
 from vla_ros.engine.scheduling import SCHEDULERS, ScheduleSettings
@@ -23,8 +23,6 @@ from vla_ros.evaluation.deprivation import LOSABLE
 from vla_ros.evaluation.disturbance import DISTURBANCES
 from vla_ros.evaluation.plan import BACKEND, EvaluationPlan, first_seed
 from vla_ros.evaluation.report import Report
-from vla_ros.evaluation.robustness import compare
-from vla_ros.evaluation.suite import evaluate as play
 from vla_ros.sim.reasoning import REASONING_SUITES
 
 EPISODES = 200
@@ -200,12 +198,12 @@ def evaluate(
             raise UserError("--video films direct runs; it does not go with --through-ros")
         report, results = _through_ros(bundle, plan, workers, json)
     else:
-        report = _directly("episodes", bundle, plan, workers, json)
+        report = play_directly("episodes", bundle, plan, workers, json)
         results = report.to_dict()
         if without or disturb:
-            results |= _cost(bundle, report, workers, json)
+            results |= cost_of_impairment(bundle, report, workers, json)
         elif adaptive:
-            results |= _cost_of_reuse(bundle, report, workers, json)
+            results |= cost_of_reuse(bundle, report, workers, json)
     _print_failures(report)
     results |= bundle_facts(bundle)
     status = conclude(command, results, json_path=json, check=check)
@@ -233,35 +231,6 @@ def _impaired(plan: EvaluationPlan) -> str:
     return " ".join(["vla_ros eval", *named]) if named else ""
 
 
-def _cost(bundle: Path, report: Report, workers: int, json: Path | None) -> dict[str, Any]:
-    """Play the same episodes with good senses; return what the report's bad ones cost."""
-    plan = replace(report.plan, without=(), disturb=())
-    clean = _directly("all sensors", bundle, plan, workers, json)
-    found = compare(clean, report)
-    cost: dict[str, Any] = {
-        "success_with_everything": clean.success,
-        **{key: value for key, value in found.items() if key.startswith("points_lost")},
-    }
-    if report.plan.disturb:
-        cost["robustness"] = {"+".join(report.plan.disturb): found}
-    if "adversarial_patch" in report.plan.disturb:
-        cost |= describe_patch(report.plan.patch, report.bundle_sha256)
-    return cost
-
-
-def _cost_of_reuse(
-    bundle: Path, report: Report, workers: int, json: Path | None
-) -> dict[str, Any]:
-    """Play the same episodes with an inference each time; return what saving them costs."""
-    plan = replace(report.plan, adaptive=False)
-    always = _directly("inferring always", bundle, plan, workers, json)
-    found = compare(always, report)
-    return {
-        "success_inferring_always": always.success,
-        **{key: value for key, value in found.items() if key.startswith("points_lost")},
-    }
-
-
 def _through_ros(
     bundle: Path, plan: EvaluationPlan, workers: int, json: Path | None
 ) -> tuple[Report, dict[str, Any]]:
@@ -274,7 +243,7 @@ def _through_ros(
         )
     from vla_ros.cli.through_ros import evaluate_through_ros  # only this imports rclpy
 
-    direct = _directly("direct", bundle, plan, workers, json)
+    direct = play_directly("direct", bundle, plan, workers, json)
     with episode_bar(plan.episodes) as watch:
         report = evaluate_through_ros(
             bundle=bundle, plan=plan, on_episode=watch("through ROS"), log=log_beside(json)
@@ -284,14 +253,6 @@ def _through_ros(
     results["direct_per_skill"] = direct.per_skill()
     results["points_from_direct"] = 100.0 * abs(direct.success - report.success)
     return report, results
-
-
-def _directly(
-    what: str, bundle: Path, plan: EvaluationPlan, workers: int, json: Path | None
-) -> Report:
-    log = log_beside(json, f".{what.replace(' ', '-')}")
-    with episode_bar(plan.episodes) as watch:
-        return play(bundle, plan, workers=workers, on_episode=watch(what), log=log, keep_log=True)
 
 
 def _print_failures(report: Report) -> None:

@@ -1,4 +1,7 @@
-"""What every engine must do: subclass `EngineConformance` in a test file of the backend."""
+"""What every engine must do: subclass `EngineConformance` in a test file of the backend.
+
+Longer than usual, so that a backend has one class to subclass.
+"""
 
 from __future__ import annotations
 
