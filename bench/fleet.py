@@ -2,15 +2,15 @@
 
 python bench/fleet.py [--seconds 5] [--json PATH] [--check]
 
-1, 2, 4 ... 32 robots ask with the engine `remote`, each as soon as its last answer has come: what
-comes through, unbatched (max_batch 1) and batched in turn, is the throughput. Then robots ask at a
-rate, half of what comes through at most, and last a replica is killed (SIGKILL) while robots move.
-Server and robots share this machine.
+1, 2, 4 ... 32 robots ask as the engine `remote` does, each as soon as its last answer has come:
+what comes through, unbatched (max_batch 1) and batched in turn, is the throughput. Then robots ask
+at a rate, half of what comes through at most, and last a replica is killed (SIGKILL) while robots
+move. Server and robots share this machine. The server runs the backend that is fastest here,
+unless `--backend` names another.
 
-`policy` is the shipped policy, whose arithmetic takes nearly as long per robot in a batch as alone
-on a CPU. `large` is no policy: layers of 4096 x 4096, 0.27 GB, more than the caches hold, so that
-an inference takes as long as reading its weights, for one robot as for sixteen. It stands for what
-is bound by memory, as large policies are on a GPU.
+`policy` is the shipped policy. `large` is no policy: layers of 4096 x 4096, 0.27 GB, more than the
+caches hold, so that an inference takes as long as reading its weights, for one robot as for
+sixteen. It stands for what is bound by memory, as large policies are on a GPU.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ from rich.console import Console
 from rich.table import Table
 
 from vla_ros.cli.measurement import conclude
+from vla_ros.core.errors import EngineError
 from vla_ros.core.resources import resource_path
+from vla_ros.engine.choice import EngineChoice, open_engine
+from vla_ros.engine.engine import EngineOptions, Graph
+from vla_ros.engine.tensors import example_inputs
 from vla_ros.policy.bundle import GRAPH
 from vla_ros.serving.server import Server
 from vla_ros.serving.settings import GATEWAY_APPLICATION, GatewaySettings, ModelSettings
@@ -42,26 +46,32 @@ from vla_ros.serving.settings import GATEWAY_APPLICATION, GatewaySettings, Model
 ROBOTS = (1, 2, 4, 8, 16, 32)
 MAX_BATCH = 32
 PACED_RATE_HZ = 5.0
-DRIVEN = 4
+#: Robots that are driven, and how long they wait for an answer: the gate takes no chunk after 500.
+DRIVEN, DRIVEN_DEADLINE_MS = 4, 400
 #: Name of the gateway that puts nothing together.
 UNBATCHED = "vla_ros_unbatched"
 #: Width and number of the layers of the large graph.
 WIDTH, LAYERS = 4096, 4
 #: How long robots move before a replica is killed [s].
 MOVING_S = 5.0
-SCRIPT = Path(__file__).with_name("fleet_robots.py")
+#: What the server may run where nobody says, and how often each is tried.
+BACKENDS, TRIES = ("openvino:bf16", "openvino", "onnxruntime"), 20
+ROBOT_SCRIPT, LOAD_SCRIPT = (
+    Path(__file__).with_name(name) for name in ("fleet_robots.py", "fleet_load.py")
+)
 
 
 def main() -> int:
     """Measure, print, write, check."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", type=Path, default=resource_path("models/tabletop-small"))
-    parser.add_argument("--backend", default="onnxruntime", help="of the server")
+    parser.add_argument("--backend", help="of the server; the fastest of those installed if none")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
     parser.add_argument("--port", type=int, default=8799)
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--check", action="store_true", help="exit 1 if a must falls short")
     arguments = parser.parse_args()
+    arguments.backend = arguments.backend or fastest_backend(arguments.bundle / GRAPH)
     with tempfile.TemporaryDirectory() as folder:
         results = measure(arguments, Path(folder))
     Console(soft_wrap=True).print(_killed_table(results))
@@ -77,7 +87,8 @@ def main() -> int:
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Return all results; `folder` is for what is recorded and made on the way."""
     recorded, large = folder / "recorded.npz", folder / "large.onnx"
-    robots("record", arguments.bundle, inputs=recorded, robots=8)
+    words = _command(ROBOT_SCRIPT, "record", bundle=arguments.bundle, inputs=recorded, robots=8)
+    subprocess.run(words, check=True)
     write_large(large, folder / "large.npz")
     models = ModelSettings(bundle=str(arguments.bundle), backend=arguments.backend)
     gateway = GatewaySettings(port=arguments.port, max_batch=MAX_BATCH)
@@ -104,6 +115,27 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
+def fastest_backend(graph: Path) -> str:
+    """Return which installed backend takes the least time for one robot, asked of it alone."""
+    medians: dict[str, float] = {}
+    for backend in BACKENDS:
+        try:
+            engine = open_engine(
+                Graph(path=graph), EngineChoice.parse(backend), EngineOptions(batch=None)
+            )
+        except EngineError as error:
+            print(f"{backend}: {error}", file=sys.stderr)
+            continue
+        inputs, times = example_inputs(engine.describe().inputs), []
+        for _ in range(TRIES):
+            began = time.perf_counter()
+            engine.infer(inputs)
+            times.append(time.perf_counter() - began)
+        engine.close()
+        medians[backend] = float(np.median(times))
+    return min(medians, key=medians.__getitem__)
+
+
 def compare(server: Server, graph: Path, inputs: Path, seconds: float) -> dict[str, Any]:
     """Return throughput and latency per number of robots, unbatched and batched, and the gain.
 
@@ -116,9 +148,7 @@ def compare(server: Server, graph: Path, inputs: Path, seconds: float) -> dict[s
         for kind, gateway in gateways.items():
             before = server.served(gateway)
             port = server.gateway.port + (gateway == UNBATCHED)
-            row = robots(
-                "ask", graph, port=port, inputs=inputs, robots=count, seconds=seconds
-            )  # fmt: skip
+            row = load(graph, port=port, inputs=inputs, robots=count, seconds=seconds)
             after = server.served(gateway)
             sent = {key: after[key] - before[key] for key in ("questions", "batches")}
             row["mean_batch"] = sent["questions"] / max(1, sent["batches"])
@@ -134,8 +164,8 @@ def pace(
     """Return latency where robots ask at a rate, half of what comes through at most."""
     most = policy["best_per_s"]["batched"]
     count = int(np.clip(0.5 * most / PACED_RATE_HZ, 1, ROBOTS[-1]))
-    row = robots(
-        "ask", graph, port=server.gateway.port, inputs=inputs, robots=count, seconds=4 * seconds,
+    row = load(
+        graph, port=server.gateway.port, inputs=inputs, robots=count, seconds=4 * seconds,
         rate=PACED_RATE_HZ,
     )  # fmt: skip
     return row | {
@@ -148,8 +178,11 @@ def pace(
 def kill(server: Server, bundle: Path) -> dict[str, Any]:
     """Kill a replica while robots move; return what they did from then on."""
     seconds = 40.0
+    address = f"remote:ws://127.0.0.1:{server.gateway.port}?deadline_ms={DRIVEN_DEADLINE_MS}"
     process = subprocess.Popen(
-        _command("drive", bundle, port=server.gateway.port, robots=DRIVEN, seconds=seconds),
+        _command(
+            ROBOT_SCRIPT, "drive", bundle=bundle, address=address, robots=DRIVEN, seconds=seconds
+        ),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -169,21 +202,16 @@ def kill(server: Server, bundle: Path) -> dict[str, Any]:
     return _last_json(output)
 
 
-def robots(what: str, graph: Path, *, port: int = 0, **options: Any) -> dict[str, Any]:
-    """Run robots in a process of their own, and return what they saw."""
-    done = subprocess.run(
-        _command(what, graph, port=port, **options), check=True, text=True, stdout=-1
-    )
-    return {} if what == "record" else _last_json(done.stdout)
+def load(graph: Path, *, port: int, **options: Any) -> dict[str, Any]:
+    """Let robots ask in a process of their own, and return what they saw."""
+    address = f"ws://127.0.0.1:{port}"
+    words = _command(LOAD_SCRIPT, graph=graph, address=address, **options)
+    return _last_json(subprocess.run(words, check=True, text=True, stdout=-1).stdout)
 
 
-def _command(what: str, graph: Path, *, port: int, **options: Any) -> list[str]:
-    deadline_ms = 400 if what == "drive" else 10000  # the gate takes no chunk after 500
-    address = f"remote:ws://127.0.0.1:{port}?deadline_ms={deadline_ms}"
-    words = [sys.executable, str(SCRIPT), what, "--graph", str(graph), "--address", address]
-    for key, value in options.items():
-        words += [f"--{key}", str(value)]
-    return words
+def _command(script: Path, *words: str, **options: Any) -> list[str]:
+    words = (sys.executable, str(script), *words)
+    return [*words, *(word for key, value in options.items() for word in (f"--{key}", str(value)))]
 
 
 def _last_json(output: str) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The robots of bench/fleet.py: in a process of their own, as clients of a server.
 
-python bench/fleet_robots.py {ask|drive} --address ADDRESS --graph PATH --robots N --seconds S ...
+python bench/fleet_robots.py {record|drive} --bundle PATH --robots N ...
 
-`ask` sends what was recorded, as fast as answers come or at a rate. `drive` runs whole policies,
-with the engine `remote`, and the gate at its control rate with an arm behind it that follows.
+`record` writes what a policy asks. `drive` runs whole policies, with the engine `remote`, and the
+gate at its control rate with an arm behind it that follows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,7 @@ from vla_ros.contract import load_contract
 from vla_ros.core.errors import ChunkRejected, InferenceFailed
 from vla_ros.core.types import Observation
 from vla_ros.engine.bundle_policy import BundlePolicy
-from vla_ros.engine.choice import EngineChoice, open_engine
-from vla_ros.engine.engine import Engine, Graph
+from vla_ros.engine.choice import EngineChoice
 from vla_ros.safety import Gate, GateState, make_checker, make_gate
 from vla_ros.sim.environment import Environment
 from vla_ros.sim.scenes import sample_scene
@@ -40,19 +38,17 @@ STILL_RAD = 1e-6
 def main() -> int:
     """Run the robots and print what they saw, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("ask", "drive", "record"))
-    parser.add_argument("--address", default="")
-    parser.add_argument("--graph", type=Path, required=True, help="of the bundle, or the bundle")
-    parser.add_argument("--inputs", type=Path, help="recorded inputs of the graph")
+    parser.add_argument("what", choices=("drive", "record"))
+    parser.add_argument("--address", default="", help="of the server: remote:ws://host:port")
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--inputs", type=Path, help="where to write what is recorded")
     parser.add_argument("--robots", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--rate", type=float, default=0.0, help="of each robot [Hz]; 0: at once")
     arguments = parser.parse_args()
     if arguments.what == "record":
-        record(arguments.graph, arguments.inputs, arguments.robots)
+        record(arguments.bundle, arguments.inputs, arguments.robots)
         return 0
-    results = ask(arguments) if arguments.what == "ask" else drive(arguments)
-    print(json.dumps(results), flush=True)
+    print(json.dumps(drive(arguments)), flush=True)
     return 0
 
 
@@ -66,77 +62,6 @@ def record(bundle: Path, path: Path, robots: int) -> None:
         policy.infer(environment.reset(scene).observation)
         recorded |= {f"{seed}/{name}": value for name, value in policy.inputs.items()}
     np.savez(path, allow_pickle=False, **recorded)
-
-
-def ask(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Send recorded inputs from all robots; return throughput and latency."""
-    with np.load(arguments.inputs) as file:
-        everything = dict(file)
-    count = 1 + max(int(key.partition("/")[0]) for key in everything)
-    inputs = [
-        {k.partition("/")[2]: v for k, v in everything.items() if k.startswith(f"{n}/")}
-        for n in range(count)
-    ]
-    graph = Graph(path=arguments.graph)
-    choice = EngineChoice(backends=(arguments.address,))
-    engines = [open_engine(graph, choice) for _ in range(arguments.robots)]
-    times: list[list[tuple[float, float]]] = [[] for _ in engines]
-    failures: list[str] = []
-    begin, end = time.monotonic() + 0.5, time.monotonic() + 0.5 + arguments.seconds
-    threads = [
-        threading.Thread(
-            target=keep_asking,
-            args=(engine, inputs[index % count], begin, end, arguments.rate, index, times[index]),
-            kwargs={"failures": failures},
-        )
-        for index, engine in enumerate(engines)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for engine in engines:
-        engine.close()
-    inside = np.array([took for each in times for when, took in each if begin <= when <= end])
-    p50, p99 = np.percentile(inside, (50, 99)) if len(inside) else (np.nan, np.nan)
-    return {
-        "robots": arguments.robots,
-        "per_s": len(inside) / arguments.seconds,
-        "p50_ms": 1e3 * float(p50),
-        "p99_ms": 1e3 * float(p99),
-        "failed": len(failures),
-    }
-
-
-def keep_asking(
-    engine: Engine,
-    inputs: Mapping[str, NDArray[Any]],
-    begin: float,
-    end: float,
-    rate_hz: float,
-    index: int,
-    times: list[tuple[float, float]],
-    *,
-    failures: list[str],
-) -> None:
-    """Ask from `begin` to `end` [s]; note when each answer came, and how long it took [s].
-
-    At a rate, robots begin at times of their own, and an answer that is late delays no question:
-    how long it took counts from when it was to be asked.
-    """
-    due = begin + (0.381966 * index % 1.0) / rate_hz if rate_hz else begin
-    while due < end:
-        threading.Event().wait(max(0.0, due - time.monotonic()))
-        asked = due if rate_hz else time.monotonic()
-        try:
-            engine.infer(inputs)
-        except InferenceFailed as error:  # it came to nothing: it is no throughput
-            failures.append(error.reason)
-            now = time.monotonic()
-        else:
-            now = time.monotonic()
-            times.append((now, now - asked))
-        due = due + 1.0 / rate_hz if rate_hz else now
 
 
 class Driven:
@@ -211,7 +136,7 @@ class Driven:
 
 def drive(arguments: argparse.Namespace) -> dict[str, Any]:
     """Drive robots; a line `kill` on stdin is the moment from which on they are judged."""
-    robots = [Driven(n, arguments.graph, arguments.address) for n in range(arguments.robots)]
+    robots = [Driven(n, arguments.bundle, arguments.address) for n in range(arguments.robots)]
     print("ready", flush=True)
     end_ns = time.monotonic_ns() + round(1e9 * arguments.seconds)
     threads = [

@@ -18,6 +18,8 @@ from vla_ros.safety import Command, Gate
 #: it was and from its command, was moved or restarted: the gate begins anew where it is instead of
 #: pulling it back.
 AWAY_S, MOVED_RAD = 0.25, 0.1
+#: A gate that ends repeats the command at rest, since a robot that is busy may miss one.
+LAST_COMMANDS = 3
 
 #: Called once from the control thread with why something cannot be done, or ''.
 Answer = Callable[[str], None]
@@ -49,6 +51,7 @@ class GateDriver:
         self._chunk: ActionChunk | None = None
         self._idle = False
         self._stopping = False
+        self._ticks_at_rest = 0
         self._rested = threading.Event()
         self._resets: deque[Answer] = deque()
         self._moved = False
@@ -114,9 +117,14 @@ class GateDriver:
                 raise self._error
             self.command = gate.tick(now_ns, None)
         assert self.command is not None
-        if self._stopping and (self.command.positions is None or gate.at_rest):
-            self._rested.set()
+        if self._stopping:
+            self._count_rest(self.command)
         return self.command
+
+    def _count_rest(self, command: Command) -> None:
+        self._ticks_at_rest = self._ticks_at_rest + 1 if self.gate.at_rest else 0
+        if command.positions is None or self._ticks_at_rest == LAST_COMMANDS:
+            self._rested.set()
 
     def note_sent(self, now_ns: int) -> None:
         """The command of the last tick is on its way; called after it was published."""

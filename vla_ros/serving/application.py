@@ -38,10 +38,10 @@ APPLICATION, MODELS = GATEWAY_APPLICATION, "vla_ros_models"
 GATEWAY, REPLICAS = "gateway", "replicas"
 #: Batches on their way to each replica, so that it need not wait for the next one.
 DEPTH = 2
-#: A question whose replica died, or has not the graph yet, is put so often.
-ATTEMPTS = 3
+#: A question whose replica died, or has not the graph yet, is put so often, a little later [s].
+ATTEMPTS, RETRY_AFTER_S = 3, 0.02
 #: How often the gateway asks how many replicas run [s].
-COUNT_EVERY_S = 0.5
+COUNT_EVERY_S = 2.0
 #: With this many batches in work per replica on average, another one is started.
 BUSY = 1.2
 HEALTH = {"health_check_period_s": 1.0, "health_check_timeout_s": 10.0}
@@ -118,7 +118,8 @@ class Ingress:
 
     async def _answer(self, sha256: str, questions: Sequence[bytes]) -> list[bytes]:
         reason = "no replica has the graph"
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            await asyncio.sleep(attempt * RETRY_AFTER_S)
             try:
                 answers: list[bytes] | None = await self._replicas.answer.remote(
                     sha256, list(questions)

@@ -59,6 +59,8 @@ class OnnxRuntimeEngine(LocalEngine):
         self._device = "CPU" if self._provider == CPU else "GPU"
         self._precision = self._said_precision()
         self._notes = {**self._notes, "provider": self._provider}
+        if self._provider != CPU:
+            self._notes["beside it"] = "the CPU runs nodes that the provider lacks"
 
     def infer(self, inputs: Arrays, outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """Return the outputs; those of fixed shape are in the same memory each time.

@@ -19,10 +19,14 @@ from vla_ros.engine.exporting.quantization import Quantization, quantize
 from vla_ros.engine.exporting.simplification import Simplification, simplify
 from vla_ros.engine.tensorrt.precision import precision_of, read_typed
 
+#: Share of the recorded observations that calibrate, where that is needed; the others judge.
+CALIBRATING = 0.6
 #: Observations that a quantized graph is judged with while layers are chosen.
 JUDGED = 24
 #: Of a graph: what it computes in, as its backend reports it; and the bundle that it is made of.
 PRECISION, PARENT = "precision", "parent_sha256"
+
+Rows = Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,7 @@ class GraphExport:
         quantization: What computes in int8 or fp8; None in other precisions.
         parity: Of each output.
         parity_precision: What it was compared in.
-        observations: On so many.
+        observations: On so many; on others than those that calibrated.
         bytes_before: Size of the file it was made of.
         bytes_after: Its size.
     """
@@ -68,9 +72,7 @@ class GraphExporter:
         self._bundle, self._folder = bundle, folder
         self._precision, self._target, self._parent = precision, target, parent_sha256
 
-    def export(
-        self, name: str, rows: Sequence[dict[str, Any]], say: Callable[[str], None]
-    ) -> GraphExport:
+    def export(self, name: str, rows: Rows, say: Callable[[str], None]) -> GraphExport:
         """Make a graph.
 
         Args:
@@ -94,10 +96,11 @@ class GraphExporter:
         say(f"{name}: simplifying")
         smaller, simplification = simplify(model)
         onnx.save(smaller, output)
-        quantization = self._convert(name, output, rows, reference, say)
-        say(f"{name}: comparing with torch on {len(rows)} observations")
+        calibrating, comparing = self._split(rows)
+        quantization = self._convert(name, output, calibrating, reference, say)
+        say(f"{name}: comparing with torch on {len(comparing)} observations")
         compared, precision = self._comparable(output)
-        parity = self._compare(compared, reference, rows, precision)
+        parity = self._compare(compared, reference, comparing, precision)
         reference.close()
         if compared != output:
             compared.unlink()
@@ -109,16 +112,23 @@ class GraphExporter:
             quantization=quantization,
             parity=tuple(parity),
             parity_precision=precision,
-            observations=len(rows),
+            observations=len(comparing),
             bytes_before=source.stat().st_size,
             bytes_after=output.stat().st_size,
         )
+
+    def _split(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Return what calibrates and what is compared: later ones, where both are needed."""
+        if self._precision not in CALIBRATED or len(rows) < 2:
+            return rows, rows
+        middle = max(1, round(CALIBRATING * len(rows)))
+        return rows[:middle], rows[middle:]
 
     def _convert(
         self,
         name: str,
         path: Path,
-        rows: Sequence[dict[str, Any]],
+        rows: Rows,
         reference: Engine,
         say: Callable[[str], None],
     ) -> Quantization | None:
