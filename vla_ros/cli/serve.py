@@ -27,7 +27,9 @@ def serve(
     backend: Annotated[
         str, typer.Option(help="Engine that runs the graphs: onnxruntime, openvino, tensorrt …")
     ] = "onnxruntime",
-    threads: Annotated[int, typer.Option(help="CPU threads of an inference.")] = 1,
+    threads: Annotated[
+        int, typer.Option(help="CPU threads of an inference; 0: all, shared by the replicas.")
+    ] = 0,
     replicas: Annotated[int, typer.Option(help="Processes that infer.")] = 1,
     autoscale_max: Annotated[
         int, typer.Option(help="With more load, up to so many replicas; 0 for no more.")

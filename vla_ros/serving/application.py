@@ -31,6 +31,7 @@ from vla_ros.serving.settings import (
     GatewaySettings,
     ModelSettings,
     read_settings,
+    thread_count,
 )
 
 #: Names of the applications, and of the deployment in each.
@@ -57,7 +58,7 @@ class Replica:
         """Load the bundle, and the one before it."""
         self._settings = settings
         self._thread = ThreadPoolExecutor(1, "inference")
-        choice = EngineChoice.parse(settings.backend, threads=settings.threads)
+        choice = EngineChoice.parse(settings.backend, threads=thread_count(settings))
         self._graphs = ServedGraphs.of((settings.bundle, settings.previous), choice)
 
     async def answer(self, sha256: str, questions: Sequence[bytes]) -> list[bytes] | None:

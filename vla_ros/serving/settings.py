@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, get_type_hints
@@ -50,7 +51,7 @@ class ModelSettings:
         bundle: Directory of the bundle whose graphs are served, or one graph, a file `.onnx`.
         previous: Of the bundle before an update, which is served beside it; "" for none.
         backend: Engine that runs the graphs, `name` or `name:argument`.
-        threads: CPU threads of an inference.
+        threads: CPU threads of an inference; 0 for those of the machine, shared by all replicas.
         replicas: Processes that infer.
         autoscale_max: With more load, up to so many; 0 for as many as `replicas`, always.
         replica_cpus: CPUs that Ray sets aside for a replica; it limits how many start.
@@ -60,7 +61,7 @@ class ModelSettings:
     bundle: str
     previous: str = ""
     backend: str = "onnxruntime"
-    threads: int = 1
+    threads: int = 0
     replicas: int = 1
     autoscale_max: int = 0
     replica_cpus: float = 0.0
@@ -74,7 +75,7 @@ class ModelSettings:
         """
         if not self.bundle:
             raise UserError("bundle: name a bundle directory such as models/tabletop-small")
-        _require_range("threads", self.threads, 1, 1024)
+        _require_range("threads", self.threads, 0, 1024)
         _require_range("replicas", self.replicas, 1, 1024)
         _require_range("autoscale_max", self.autoscale_max, 0, 1024)
         _require_range("replica_cpus", self.replica_cpus, 0, 1024)
@@ -87,6 +88,12 @@ class ModelSettings:
 
 
 Settings = TypeVar("Settings", GatewaySettings, ModelSettings)
+
+
+def thread_count(settings: ModelSettings) -> int:
+    """Return how many CPU threads an inference takes on this machine."""
+    most = max(settings.replicas, settings.autoscale_max)
+    return settings.threads or max(1, len(os.sched_getaffinity(0)) // most)
 
 
 def read_settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:

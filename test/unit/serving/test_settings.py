@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 
 from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
-from vla_ros.serving.settings import GatewaySettings, ModelSettings, read_settings
+from vla_ros.serving.settings import GatewaySettings, ModelSettings, read_settings, thread_count
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ from vla_ros.serving.settings import GatewaySettings, ModelSettings, read_settin
         ({"bundle": "b", "replicas": True}, "replicas: expected int, got True"),
         ({"bundle": "b", "replicas": 0}, "replicas: expected 1 to 1024, got 0"),
         ({"bundle": "b", "replicas": 3, "autoscale_max": 2}, "autoscale_max: expected 3"),
-        ({"bundle": "b", "threads": 0}, "threads: expected 1"),
+        ({"bundle": "b", "threads": -1}, "threads: expected 0"),
         ({"bundle": "b", "replica_gpus": float("nan")}, "replica_gpus: expected 0"),
     ],
 )
@@ -62,3 +63,11 @@ def test_the_shipped_file_for_a_cluster_names_functions_that_exist_and_settings_
         module, _, function = each["import_path"].partition(":")
         assert module == application.__name__
         getattr(application, function)(each["args"])
+
+
+def test_replicas_share_the_cpus_unless_threads_are_named() -> None:
+    cpus = len(os.sched_getaffinity(0))
+    assert thread_count(ModelSettings(bundle="b")) == cpus
+    assert thread_count(ModelSettings(bundle="b", replicas=2)) == max(1, cpus // 2)
+    assert thread_count(ModelSettings(bundle="b", autoscale_max=4 * cpus)) == 1
+    assert thread_count(ModelSettings(bundle="b", replicas=2, threads=3)) == 3

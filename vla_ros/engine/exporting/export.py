@@ -22,7 +22,7 @@ from vla_ros.policy.bundle import GRAPH, GROUNDING, Bundle, write_description
 
 GRAPHS = (GRAPH, GROUNDING)
 #: Observations that outputs are compared on at most, spread over all.
-COMPARED = 128
+COMPARED = 160
 #: Observations that engines are timed with.
 TIMED = 16
 

@@ -12,6 +12,7 @@ import onnx
 from vla_ros.core.errors import EngineError
 from vla_ros.engine.choice import EngineChoice, open_engine
 from vla_ros.engine.engine import Arrays, Engine, Graph
+from vla_ros.engine.exporting.observations import FEWEST
 from vla_ros.engine.exporting.operators import explain_refusal
 from vla_ros.engine.exporting.parity import TensorParity, compare, require_parity
 from vla_ros.engine.exporting.precisions import CALIBRATED, TOLERANCES
@@ -19,10 +20,9 @@ from vla_ros.engine.exporting.quantization import Quantization, quantize
 from vla_ros.engine.exporting.simplification import Simplification, simplify
 from vla_ros.engine.tensorrt.precision import precision_of, read_typed
 
-#: Share of the recorded observations that calibrate, where that is needed; the others judge.
-CALIBRATING = 0.6
-#: Observations that a quantized graph is judged with while layers are chosen.
-JUDGED = 24
+#: Where parts of the recorded observations end, as shares of all: those that calibrate, and those
+#: that layers are chosen by. What remains is compared.
+CALIBRATING, JUDGING = 0.5, 0.7
 #: Of a graph: what it computes in, as its backend reports it; and the bundle that it is made of.
 PRECISION, PARENT = "precision", "parent_sha256"
 
@@ -96,8 +96,8 @@ class GraphExporter:
         say(f"{name}: simplifying")
         smaller, simplification = simplify(model)
         onnx.save(smaller, output)
-        calibrating, comparing = self._split(rows)
-        quantization = self._convert(name, output, calibrating, reference, say)
+        calibrating, judging, comparing = self._split(rows)
+        quantization = self._convert(name, output, calibrating, judging, reference, say)
         say(f"{name}: comparing with torch on {len(comparing)} observations")
         compared, precision = self._comparable(output)
         parity = self._compare(compared, reference, comparing, precision)
@@ -117,18 +117,23 @@ class GraphExporter:
             bytes_after=output.stat().st_size,
         )
 
-    def _split(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Return what calibrates and what is compared: later ones, where both are needed."""
-        if self._precision not in CALIBRATED or len(rows) < 2:
-            return rows, rows
-        middle = max(1, round(CALIBRATING * len(rows)))
-        return rows[:middle], rows[middle:]
+    def _split(self, rows: Rows) -> tuple[Rows, Rows, Rows]:
+        """Return what calibrates, what layers are chosen by, and what is compared.
+
+        They are all the same where nothing is calibrated, and parts that follow one another in
+        time, of other scenes, where something is: ranges fit best to what they were taken from.
+        """
+        if self._precision not in CALIBRATED or len(rows) < FEWEST:
+            return rows, rows, rows
+        first, second = (round(share * len(rows)) for share in (CALIBRATING, JUDGING))
+        return rows[:first], rows[first:second], rows[second:]
 
     def _convert(
         self,
         name: str,
         path: Path,
         rows: Rows,
+        judging: Rows,
         reference: Engine,
         say: Callable[[str], None],
     ) -> Quantization | None:
@@ -138,10 +143,9 @@ class GraphExporter:
             say(f"{name}: calibrating {self._precision} on {len(rows)} observations")
             whole = path.with_name(f"whole-{name}")
             path.rename(whole)
-            few = rows[:: max(1, len(rows) // JUDGED)][:JUDGED]
 
             def judge(candidate: Path) -> float:
-                found = self._compare(candidate, reference, few, self._precision)
+                found = self._compare(candidate, reference, judging, self._precision)
                 return max(each.excess(TOLERANCES[self._precision]) for each in found)
 
             symmetric = self._target != "onnx"

@@ -33,7 +33,7 @@ from onnxruntime.quantization import (
 from vla_ros.core.errors import EngineError
 
 #: Of the recorded observations that calibrate. More change the ranges little.
-ROWS = 64
+ROWS = 80
 #: A convolution with fewer channels than this ends in maps that say where things are, to a
 #: fraction of a pixel: it stays in floating point, and it is small.
 FEWEST_CHANNELS = 8
