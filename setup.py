@@ -51,6 +51,7 @@ setup(
         "openvino": ["openvino"],
         "lerobot": ["lerobot"],
         "serve": ["ray[serve]", "msgpack"],
+        "data": ["mcap", "rosbags"],
     },
     zip_safe=False,
     entry_points={

@@ -3,6 +3,7 @@
     python3 tools/setup_env.py                            what nodes, simulator and demo need
     python3 tools/setup_env.py train pretrained test      and what training and the tests need
     python3 tools/setup_env.py points                     and what makes points of depth
+    python3 tools/setup_env.py data                       and what records, converts and checks
     python3 tools/setup_env.py openvino serve             and engines: docs/reference/engines.md
     python3 tools/setup_env.py gpu                        onnxruntime-gpu for onnxruntime
 
@@ -39,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Files of requirements/ that can be added to what runs. `torch` comes with `train`.
 EXTRAS = (
     "train", "pretrained", "points", "test", "openvino", "tensorrt-rtx", "quantize", "serve",
-    "gpu",
+    "data", "gpu",
 )  # fmt: skip
 #: Those that have wheels for x86-64 alone.
 X86_ONLY = ("tensorrt-rtx",)

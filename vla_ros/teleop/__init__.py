@@ -1,0 +1,1 @@
+"""From an operator's device to chunks for the gate."""
