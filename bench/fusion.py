@@ -242,8 +242,8 @@ def _collected(folder: Path, name: str, *options: str) -> list[Path]:
     seed = {"states": 20_000_000, "stills": 21_000_000}[name]
     count = {"states": 500, "stills": 3000}[name]
     run_vla_ros(
-        ["collect", f"--output={output}", f"--episodes={count}", f"--seed={seed}", *options],
-        folder / f"collect-{name}.log",
+        ["demonstrate", f"--output={output}", f"--episodes={count}", f"--seed={seed}", *options],
+        folder / f"demonstrate-{name}.log",
     )
     return [output]
 

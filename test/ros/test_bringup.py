@@ -300,5 +300,5 @@ def test_run_without_a_graph_says_how_to_start_one() -> None:
 def test_the_list_of_commands_needs_none_of_them() -> None:
     command = [sys.executable, "-m", "vla_ros.cli.app", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for name in ("up", "run", "eval", "train", "collect"):
+    for name in ("up", "run", "eval", "train", "demonstrate"):
         assert name in done.stdout

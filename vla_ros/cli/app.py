@@ -39,8 +39,9 @@ SUBCOMMANDS = {
     "explain": Subcommand(
         target="vla_ros.cli.explain:explain", help="Show what a policy looks at, and what decides."
     ),
-    "collect": Subcommand(
-        target="vla_ros.cli.collect:collect", help="Make demonstrations with the experts."
+    "demonstrate": Subcommand(
+        target="vla_ros.cli.demonstrate:demonstrate",
+        help="Make demonstrations with the scripted experts.",
     ),
     "bench": Subcommand(
         target="vla_ros.cli.bench:bench", help="Show where the time goes, on every backend."

@@ -52,7 +52,7 @@ class Demonstrations:
             paths = shard_paths(directory)
             if not paths:
                 raise FileNotFoundError(
-                    f"{directory}: holds no shard-*.npz; make some with `vla_ros collect`"
+                    f"{directory}: holds no shard-*.npz; make some with `vla_ros demonstrate`"
                 )
             for path in paths:
                 shard = _read(path, eyes_only=directory in eyes_only)

@@ -1,4 +1,4 @@
-"""`vla_ros collect`, `train` and `export`, from nothing to a bundle that runs."""
+"""`vla_ros demonstrate`, `train` and `export`, from nothing to a bundle that runs."""
 
 from __future__ import annotations
 
@@ -125,10 +125,10 @@ def test_ctrl_c_saves_a_checkpoint_first(config: TrainingConfig) -> None:
     assert (config.output / "losses.png").exists()
 
 
-def test_collect_makes_demonstrations_and_tells_what_is_there(
+def test_demonstrate_makes_demonstrations_and_tells_what_is_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ("collect", "--output", tmp_path / "data", "--episodes", 1, "--workers", 1,
+    arguments = ("demonstrate", "--output", tmp_path / "data", "--episodes", 1, "--workers", 1,
                  "--seed", 40, "--image-share", 0.05)  # fmt: skip
     assert run_command(*arguments) == 0
     assert (tmp_path / "data" / "shard-000000040.npz").is_file()
@@ -142,9 +142,9 @@ def test_collect_makes_demonstrations_and_tells_what_is_there(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("collect", "--output", "x", "--seed", "1000000000"), "belong to the test splits"),
-        (("collect", "--output", "x", "--image-share", "1.5"), "--image-share is 1.5"),
-        (("collect", "--output", "x", "--policy", "nowhere"), "nowhere: no such bundle"),
+        (("demonstrate", "--output", "x", "--seed", "1000000000"), "belong to the test splits"),
+        (("demonstrate", "--output", "x", "--image-share", "1.5"), "--image-share is 1.5"),
+        (("demonstrate", "--output", "x", "--policy", "nowhere"), "nowhere: no such bundle"),
         (("train", "--data", "nowhere", "--output", "{out}"), "nowhere: holds no shard"),
         (
             ("train", "--data", "x", "--output", "{out}", "--start", "nowhere.pt"),

@@ -1,4 +1,4 @@
-"""`vla_ros collect`: make demonstrations with the scripted experts, or relabel a policy's."""
+"""`vla_ros demonstrate`: make demonstrations with the scripted experts, or relabel a policy's."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vla_ros.cli.language_files import language_directory
 from vla_ros.core.errors import UserError
-from vla_ros.learning.collection import CollectionConfig, missing_episodes
-from vla_ros.learning.collection import collect as collect_shards
+from vla_ros.learning.collection import CollectionConfig, collect, missing_episodes
 from vla_ros.safety.gate_config import GateConfig
 
 #: As old as the gate still takes a chunk [s].
 LONGEST_LAG_S = GateConfig().max_chunk_age_s
 
 
-def collect(
+def demonstrate(
     output: Annotated[Path, typer.Option(help="Folder of the shards; made if it is not there.")],
     episodes: Annotated[int, typer.Option(help="How many scenes.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the first scene.")] = 0,
@@ -64,11 +63,11 @@ def collect(
     folder takes more episodes of the same kind only: OUTPUT/collection.json keeps the kind. A
     bundle sees rendered images; a checkpoint drives on imagined sightings, ten times as fast.
 
-    vla_ros collect --output data/expert --episodes 4000
+    vla_ros demonstrate --output data/expert --episodes 4000
 
-    vla_ros collect --output data/stills --episodes 4000 --seed 50000 --stills 4
+    vla_ros demonstrate --output data/stills --episodes 4000 --seed 50000 --stills 4
 
-    vla_ros collect --output data/round1 --episodes 2000 --seed 100000 --policy models/mine
+    vla_ros demonstrate --output data/round1 --episodes 2000 --seed 100000 --policy models/mine
     """
     for name, value in (("image-share", image_share), ("expert-share", expert_share)):
         if not 0.0 <= value <= 1.0:
@@ -118,7 +117,7 @@ def _collect(config: CollectionConfig, workers: int) -> None:
     good = done = 0
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("episodes", total=missing, good=0)
-        for played, succeeded in collect_shards(config, workers):
+        for played, succeeded in collect(config, workers):
             good, done = good + succeeded, done + played
             progress.update(task, advance=played, good=good)
     Console(soft_wrap=True).print(
