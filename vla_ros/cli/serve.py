@@ -17,6 +17,7 @@ UPDATE = "update"
 
 
 def serve(
+    context: typer.Context,
     what: Annotated[
         list[str], typer.Argument(metavar="[update] BUNDLE", help="Bundle directory to serve.")
     ],
@@ -56,6 +57,7 @@ def serve(
     """
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     if what[0] == UPDATE and len(what) == 2:
+        _require_no_options(context)
         models = update_running(what[1], lambda text: console.print(f"{text} …"))
         console.print(f"serving {models.bundle}; robots of {models.previous} are served, too")
         return
@@ -80,3 +82,18 @@ def serve(
         console.print(f"robots run with backend:={server.address}   (Ctrl-C stops)")
         while not stop.wait(0.5):
             pass
+
+
+def _require_no_options(context: typer.Context) -> None:
+    """Refuse options beside `update`, which changes the bundle alone."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name, source in sources.items()
+        if name != "what" and source is not None and source.name == "COMMANDLINE"
+    ]
+    if given:
+        raise UserError(
+            f"serve update takes no {', '.join(given)}: the server goes on as it was started, "
+            "with another bundle; for other settings start it anew"
+        )

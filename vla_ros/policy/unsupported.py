@@ -32,7 +32,10 @@ def explain_unsupported(
 
 def _module_of(name: str, operator: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> str:
     """Return the dotted name of the module whose computation a node is a part of."""
-    program = torch.export.export(module, inputs, strict=False).run_decompositions()
+    try:
+        program = torch.export.export(module, inputs, strict=False).run_decompositions()
+    except Exception:  # noqa: BLE001 the export failed before; operator and node are told without it
+        return ""
     nodes = list(program.graph.nodes)
     named = [node for node in nodes if node.name == name]
     named += [node for node in nodes if str(node.target) == operator]

@@ -33,3 +33,9 @@ def test_two_bundles_are_one_too_many() -> None:
     done = serve("a", "b", without="ray")
     assert done.returncode == 2
     assert "expected BUNDLE, or update BUNDLE, got a b" in done.stderr
+
+
+def test_an_update_takes_no_other_settings() -> None:
+    done = serve("update", "a", "--threads", "2", "--replica-gpus", "1", without="ray")
+    assert done.returncode == 2
+    assert "serve update takes no --threads, --replica-gpus" in done.stderr
