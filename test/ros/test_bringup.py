@@ -124,8 +124,49 @@ def test_a_folder_with_a_signature_is_a_policy_and_a_server_is_not_looked_for_on
         assert (found["bundle"], found["backend"]) == (policy, backend)
 
 
+def test_collecting_needs_a_policy_only_where_one_is_named(tmp_path: Path) -> None:
+    def names(**options: str) -> list[str]:
+        return [node.name for node in describe("collect", Options(**options))]  # type: ignore[arg-type]
+
+    assert names() == ["sim", "gate", "teleop", "recorder"]
+    assert names(robot="so101", teleop="leader") == ["gate", "teleop", "recorder"]
+    assert names(robot="so101", teleop="none") == ["gate", "recorder"]
+    interventions = ["sim", "gate", "policy", "planner", "teleop", "recorder"]
+    assert names(backend="swaying") == interventions
+    (tmp_path / "bundle.json").touch()
+    assert names(policy=str(tmp_path)) == interventions
+
+
+def test_a_copy_of_the_simulators_contract_is_collected_with_the_simulator(tmp_path: Path) -> None:
+    shutil.copy(find_contract("tabletop_sim"), tmp_path / "mine.yaml")
+    nodes = describe("collect", Options(robot=str(tmp_path / "mine.yaml")))
+    assert nodes[0].name == "sim"
+
+
+def test_the_trial_backend_is_refused_where_a_robot_is_recorded() -> None:
+    with pytest.raises(UserError, match="for simulation only"):
+        describe("collect", Options(robot="so101", backend="swaying"))
+
+
+def test_other_graphs_are_recorded_and_teleoperated_where_the_user_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = Options(teleop="gamepad", recordings="mine", operator="Ada")
+    parameters = {node.name: node.parameters for node in describe("robot", options)}
+    assert parameters["teleop"]["device"] == "gamepad"
+    assert parameters["recorder"]["folder"] == str(tmp_path / "mine")
+    assert parameters["recorder"]["operator_name"] == "Ada"
+    assert "planner" in parameters
+
+
+def test_a_device_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(UserError, match="teleop: expected none or keyboard or gamepad or"):
+        Options(teleop="mouse")
+
+
 def test_an_unknown_graph_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="expected one of sim, robot, got 'moon'"):
+    with pytest.raises(UserError, match="expected one of sim, robot, collect, got 'moon'"):
         describe("moon", SWAYING)
 
 

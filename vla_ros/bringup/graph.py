@@ -8,15 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vla_ros.bringup.options import Options
+from vla_ros.bringup.options import NOBODY, Options
 from vla_ros.bringup.restarts import RestartPolicy
 from vla_ros.contract import load_contract
 from vla_ros.core.conventions import NAMESPACE
 from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
 
-KINDS = ("sim", "robot")
-DEFAULT_ROBOT = {"sim": "tabletop_sim", "robot": "so101"}
+KINDS = ("sim", "robot", "collect")
+DEFAULT_ROBOT = {"sim": "tabletop_sim", "robot": "so101", "collect": "tabletop_sim"}
+#: What `collect` is for, where nothing else is chosen.
+DEFAULT_TELEOP, DEFAULT_RECORDINGS = "keyboard", "recordings"
 #: An engine without a bundle, to try the plumbing.
 TRIAL_BACKEND = "swaying"
 #: Engines, which run bundles; whatever else is a backend knows what it is given as a policy.
@@ -69,7 +71,11 @@ def default_environment(base: Mapping[str, str]) -> dict[str, str]:
 
 
 def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
-    """Return the graph `sim` (with the simulator) or `robot` (hardware), in starting order.
+    """Return a graph, its nodes in starting order.
+
+    `sim` is the policy with the simulator and `robot` the policy for hardware; either has teleop
+    and recorder where options ask for them. `collect` has both, and a policy where one is named;
+    it has the simulator if the contract is the simulator's.
 
     Raises:
         UserError: if there is no such graph or no such policy, or the contract has an error.
@@ -77,10 +83,44 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
     if kind not in KINDS:
         raise UserError(f"graph: expected one of {', '.join(KINDS)}, got '{kind}'")
     robot = _absolute(options.robot) or DEFAULT_ROBOT[kind]
-    if kind == "robot" and options.backend == TRIAL_BACKEND:
+    contract = load_contract(robot)  # an error in it is said once, and not by every node
+    collects = kind == "collect"
+    simulated = contract.name == DEFAULT_ROBOT["sim"] if collects else kind == "sim"
+    if not simulated and options.backend == TRIAL_BACKEND:
         raise UserError(f"backend: '{TRIAL_BACKEND}' sways the arm and is for simulation only")
-    load_contract(robot)  # an error in it is said once, and not by every node
     shared: dict[str, Value] = {"contract": robot, "use_sim_time": options.use_sim_time}
+    nodes = [_sim(shared, options)] if simulated else []
+    safety: dict[str, Value] = {"start_stopped": options.start_stopped}
+    nodes.append(NodeDescription(name="gate", parameters={**shared, **safety}))
+    if not collects or has_policy(options):
+        nodes += _acting(shared, options)
+    device = options.teleop or (DEFAULT_TELEOP if collects else NOBODY)
+    if device != NOBODY:
+        nodes.append(NodeDescription(name="teleop", parameters={**shared, "device": device}))
+    recordings = options.recordings or (DEFAULT_RECORDINGS if collects else "")
+    if recordings:
+        nodes.append(_recorder(shared, recordings, options))
+    return tuple(nodes)
+
+
+def has_policy(options: Options) -> bool:
+    """Return whether a policy is named: a bundle, or a backend that needs none."""
+    return bool(options.policy) or options.backend.partition(":")[0] not in ENGINES
+
+
+def _sim(shared: Mapping[str, Value], options: Options) -> NodeDescription:
+    scene: dict[str, Value] = {
+        "seed": options.seed,
+        "split": options.split,
+        "skill": options.skill,
+        "use_sim_time": False,
+    }
+    renderer = {**ONE_THREAD, "LP_NUM_THREADS": "1"}
+    return NodeDescription(name="sim", parameters={**shared, **scene}, environment=renderer)
+
+
+def _acting(shared: Mapping[str, Value], options: Options) -> list[NodeDescription]:
+    """Return the policy, and the planner that tells it what to do."""
     bundle = _bundle(options)
     policy: dict[str, Value] = {
         "bundle": bundle,
@@ -93,24 +133,19 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
         "scheduling": options.scheduling,
         "sensor_reliability": options.sensor_reliability,
     }
-    safety: dict[str, Value] = {"start_stopped": options.start_stopped}
     goals: dict[str, Value] = {"bundle": bundle, "second_goal": options.second_goal}
-    scene: dict[str, Value] = {
-        "seed": options.seed,
-        "split": options.split,
-        "skill": options.skill,
-        "use_sim_time": False,
-    }
-    renderer = {**ONE_THREAD, "LP_NUM_THREADS": "1"}
-    nodes = (
-        NodeDescription(name="gate", parameters={**shared, **safety}),
+    return [
         NodeDescription(name="policy", parameters={**shared, **policy}),
         NodeDescription(name="planner", parameters={**shared, **goals}),
-    )
-    if kind == "robot":
-        return nodes
-    sim = NodeDescription(name="sim", parameters={**shared, **scene}, environment=renderer)
-    return (sim, *nodes)
+    ]
+
+
+def _recorder(shared: Mapping[str, Value], recordings: str, options: Options) -> NodeDescription:
+    kept: dict[str, Value] = {
+        "folder": str(Path(recordings).expanduser().resolve()),
+        "operator_name": options.operator,
+    }
+    return NodeDescription(name="recorder", parameters={**shared, **kept})
 
 
 def _absolute(robot: str) -> str:

@@ -27,7 +27,7 @@ from vla_ros.core.conventions import EXIT_CONFIGURATION, NAMESPACE
 
 
 def launch_description(kind: str) -> LaunchDescription:
-    """Return the graph `sim` or `robot`, with the fields of `Options` as launch arguments."""
+    """Return one of the graphs, with the fields of `Options` as launch arguments."""
     arguments = [
         DeclareLaunchArgument(
             item.name,

@@ -13,6 +13,8 @@ NODE_STYLES = {
     "gate": "magenta",
     "policy": "green",
     "planner": "blue",
+    "teleop": "yellow",
+    "recorder": "red",
     "": "bold",
 }
 SEVERITY_STYLES = {

@@ -10,6 +10,10 @@ from vla_ros.core.conventions import RELIABILITIES
 from vla_ros.core.errors import UserError
 from vla_ros.planner import SecondGoal
 
+#: What moves the robot instead of a policy, or besides; NOBODY does.
+NOBODY = "none"
+DEVICES = ("keyboard", "gamepad", "spacemouse", "leader", "network")
+
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
@@ -27,6 +31,20 @@ class Options:
     cpus: str = field(
         default="", metadata={"help": "CPUs that inference is kept on, from 0: 2,3; empty: any"}
     )
+    teleop: str = field(
+        default="",
+        metadata={
+            "help": "what an operator moves the robot with; empty: keyboard to collect, else none",
+            "choices": ("", NOBODY, *DEVICES),
+        },
+    )
+    recordings: str = field(
+        default="",
+        metadata={
+            "help": "folder to record episodes into; empty: `recordings` to collect, else none"
+        },
+    )
+    operator: str = field(default="", metadata={"help": "who records; kept with each episode"})
     seed: int = field(default=0, metadata={"help": "seed of the first simulated scene"})
     split: str = field(default="seeds", metadata={"help": "split of the first simulated scene"})
     skill: str = field(default="", metadata={"help": "skill of the first simulated scene"})
@@ -69,7 +87,8 @@ class Options:
             choices = item.metadata.get("choices")
             value = getattr(self, item.name)
             if choices and value not in choices:
-                raise UserError(f"{item.name}: expected {' or '.join(choices)}, got '{value}'")
+                named = " or ".join(choice for choice in choices if choice)
+                raise UserError(f"{item.name}: expected {named}, got '{value}'")
 
 
 def read_options(values: Mapping[str, str]) -> Options:

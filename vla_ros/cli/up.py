@@ -19,10 +19,14 @@ class Kind(StrEnum):
 
     SIM = "sim"
     ROBOT = "robot"
+    COLLECT = "collect"
 
 
 def up(
-    kind: Annotated[Kind, typer.Argument(help="sim: with the simulator; robot: for hardware.")],
+    kind: Annotated[
+        Kind,
+        typer.Argument(help="sim: with the simulator; robot: for hardware; collect: to record."),
+    ],
     policy: Annotated[
         str, typer.Option(help="Policy bundle directory; models/tabletop-small if not given.")
     ] = "",
@@ -39,6 +43,11 @@ def up(
     cpus: Annotated[
         str, typer.Option(help="CPUs that inference is kept on, numbered from 0: 2,3.")
     ] = "",
+    teleop: Annotated[
+        str, typer.Option(help="keyboard, gamepad, spacemouse, leader, network or none.")
+    ] = "",
+    recordings: Annotated[str, typer.Option(help="Folder to record episodes into.")] = "",
+    operator: Annotated[str, typer.Option(help="Who records.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the first simulated scene.")] = 0,
     split: Annotated[str, typer.Option(help="Split of the first simulated scene.")] = "seeds",
     skill: Annotated[str, typer.Option(help="Skill of the first scene; empty: any.")] = "",
@@ -78,6 +87,9 @@ def up(
         fallback=fallback,
         threads=threads,
         cpus=cpus,
+        teleop=teleop,
+        recordings=recordings,
+        operator=operator,
         seed=seed,
         split=split,
         skill=skill,
