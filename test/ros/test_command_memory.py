@@ -65,10 +65,10 @@ def test_a_stamped_command_is_in_force_from_its_stamp_on(robot: TopicRobot) -> N
         return float("nan") if found is None else round(float(found[0]), 3)
 
     def send(stamp_ns: int, value: float) -> None:
-        before = len(memory._received)
+        before = memory.history.received
         names, targets = contract.action.joints, np.full(6, value)
         publisher.publish(write_joint_state(stamp_ns, names, targets, np.zeros(6)))
-        wait_for(lambda: len(memory._received) > before, "the command")
+        wait_for(lambda: memory.history.received > before, "the command")
 
     send(now_ns - 30_000_000, 0.1)
     send(now_ns + 2_000_000, 0.2)

@@ -18,11 +18,11 @@ from sensor_msgs.msg import CompressedImage, JointState
 from vla_ros.contract import DEPTHS, IMAGES, STATE, RobotContract, load_contract
 from vla_ros.contract.specs import COMPRESSED
 from vla_ros.core.types import Observation
-from vla_ros.observation import decompression
-from vla_ros.ros import images
+from vla_ros.observation import decompression, image_messages
+from vla_ros.observation.intake import make_reader
 from vla_ros.ros.joints import write_joint_state
 from vla_ros.ros.sample_messages import SampleMessages
-from vla_ros.ros.sensor_streams import SensorStreams, make_reader
+from vla_ros.ros.sensor_streams import SensorStreams
 from vla_ros.ros.stamps import to_ns, to_time
 from vla_ros.testing.topic_robot import TopicRobot
 from vla_ros.testing.waiting import wait_for
@@ -171,7 +171,7 @@ def test_a_slow_decoder_holds_up_nothing_and_the_newest_image_comes_next(
         assert go_on.wait(15.0)
         return decompress(*arguments, **named)
 
-    monkeypatch.setattr(images, "decompress_rgb", slow)
+    monkeypatch.setattr(image_messages, "decompress_rgb", slow)
     first_ns = camera.now_ns()
     camera.send(FRONT, first_ns, "jpeg", flat(10))
     assert begun.wait(15.0)
@@ -202,7 +202,7 @@ def test_an_error_of_ours_while_decoding_is_said_and_does_not_end_the_decoding(
         raise MemoryError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(images, "decompress_rgb", broken)
+        patch.setattr(image_messages, "decompress_rgb", broken)
         camera.send(FRONT, camera.now_ns(), "jpeg", flat(10))
         wait_for(lambda: "no room" in camera.fault(FRONT), "the error")
     stamp_ns = camera.now_ns()

@@ -19,3 +19,6 @@ IMU_WINDOW = 20
 
 #: Drivers and discovery take their time: what is missing is no fault for this long [ns].
 PATIENCE_NS = 3_000_000_000
+
+#: Longest wait for the other messages of the instant that a camera's frame belongs to [s].
+SETTLE_S = 0.012

@@ -10,6 +10,7 @@ from std_msgs.msg import String
 from vla_ros_interfaces.msg import ActionChunk
 
 from vla_ros.contract import load_contract
+from vla_ros.core.conventions import SETTLE_S
 from vla_ros.core.errors import (
     InferenceFailed,
     InstructionRejected,
@@ -36,9 +37,6 @@ from vla_ros.ros.periodic import create_steady_timer
 from vla_ros.ros.qos import command_qos, latched_qos
 from vla_ros.ros.running import main_of
 from vla_ros.ros.sensor_streams import SensorStreams
-
-#: Longest wait for the other messages of the instant that a frame belongs to [s].
-SETTLE_S = 0.012
 
 #: How long before its observation a policy is told where the joints were [ns].
 RECALLED_NS = 50_000_000

@@ -69,7 +69,15 @@ class ObservationAligner:
         The messages of one instant arrive one after another; a frame that is about to come is
         better than its predecessor.
         """
+        with self._lock:
+            self._lock.wait_for(lambda: self._settled(stamp_ns), timeout_s)
 
+    def settled(self, stamp_ns: int) -> bool:
+        """Return whether `settle` would not wait."""
+        with self._lock:
+            return self._settled(stamp_ns)
+
+    def _settled(self, stamp_ns: int) -> bool:
         def reached(stream: Stream) -> bool:
             newest = stream.newest_ns
             period_ns = 1e9 / stream.spec.rate_hz
@@ -77,8 +85,7 @@ class ObservationAligner:
                 return True  # dead, or not in step: waiting would be in vain
             return newest >= stamp_ns or period_ns < 15e6
 
-        with self._lock:
-            self._lock.wait_for(lambda: all(map(reached, self._streams.values())), timeout_s)
+        return all(map(reached, self._streams.values()))
 
     def wait_for_images(self, stamp_ns: int, timeout_s: float) -> bool:
         """Wait until every camera has reached `stamp_ns` [ns]; return whether they all have."""

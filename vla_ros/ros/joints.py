@@ -1,4 +1,4 @@
-"""Joint states to feature order, and commands to the three message types that drivers take."""
+"""Joint states, and commands in the three message types that drivers take."""
 
 from __future__ import annotations
 
@@ -12,59 +12,18 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from vla_ros.core.errors import ContractError, ObservationError
+from vla_ros.core.errors import ContractError
 from vla_ros.core.types import FloatArray
+from vla_ros.observation.joint_messages import CommandReader, JointStateReader, OtherJoints
 from vla_ros.ros.stamps import to_time
 
-
-class OtherJoints(ObservationError):
-    """A joint state of another device: it holds none of the joints that are wanted."""
-
-
-class JointStateReader:
-    """Puts the positions of `sensor_msgs/JointState` into the contract's joint order.
-
-    Drivers publish joints in any order and may add joints of other devices. The permutation is
-    worked out once per distinct list of names, since this runs at control rate.
-    """
-
-    def __init__(self, topic: str, joint_names: Sequence[str]) -> None:
-        """Read the joints `joint_names` from `topic`."""
-        self._topic = topic
-        self._wanted = tuple(joint_names)
-        self._seen: list[str] | None = None
-        self._order: list[int] = []
-
-    def read(self, message: JointState) -> FloatArray:
-        """Return the positions (n_joints,) in [rad].
-
-        Raises:
-            OtherJoints: if none of the joints is there.
-            ObservationError: if a joint is missing, a position too, or one is not finite.
-        """
-        names = message.name
-        if names != self._seen:
-            self._order = self._find(list(names))
-            self._seen = list(names)
-        if len(message.position) != len(names):
-            raise ObservationError(
-                self._topic, f"{len(names)} joint names but {len(message.position)} positions"
-            )
-        positions = np.asarray(message.position, np.float64)[self._order]
-        if not np.isfinite(positions).all():
-            bad = [n for n, q in zip(self._wanted, positions, strict=True) if not np.isfinite(q)]
-            raise ObservationError(self._topic, f"position of {', '.join(bad)} is not finite")
-        return positions
-
-    def _find(self, names: list[str]) -> list[int]:
-        missing = [name for name in self._wanted if name not in names]
-        if missing:
-            kind = OtherJoints if len(missing) == len(self._wanted) else ObservationError
-            raise kind(
-                self._topic,
-                f"no joint {', '.join(missing)}; the message has {', '.join(names) or 'none'}",
-            )
-        return [names.index(name) for name in self._wanted]
+__all__ = [
+    "COMMAND_TYPES",
+    "CommandCodec",
+    "JointStateReader",
+    "OtherJoints",
+    "write_joint_state",
+]
 
 
 def write_joint_state(
@@ -100,7 +59,7 @@ class CommandCodec:
                 f"got '{type_name}'"
             )
         self.message_type, self._write = COMMAND_TYPES[type_name]
-        self._names = list(joint_names)
+        self._names, self._reader = list(joint_names), CommandReader(joint_names)
         seconds, nanoseconds = divmod(round(period_s * 1e9), 1_000_000_000)
         self._period = Duration(sec=seconds, nanosec=nanoseconds)
 
@@ -114,27 +73,7 @@ class CommandCodec:
         Raises:
             ObservationError: if the number or names of joints differ or a target is not finite.
         """
-        names, values = _targets(message)
-        if names is not None and names != self._names:
-            raise ObservationError(
-                "command", f"joints are {', '.join(names)}, expected {', '.join(self._names)}"
-            )
-        targets = np.asarray(values, np.float64)
-        if targets.shape != (len(self._names),) or not np.isfinite(targets).all():
-            raise ObservationError(
-                "command", f"expected {len(self._names)} finite targets, got {list(values)}"
-            )
-        return targets
-
-
-def _targets(message: Any) -> tuple[list[str] | None, Sequence[float]]:
-    if isinstance(message, Float64MultiArray):
-        return None, message.data
-    if isinstance(message, JointState):
-        return list(message.name), message.position
-    if not message.points:
-        return list(message.joint_names), ()
-    return list(message.joint_names), message.points[-1].positions
+        return self._reader.read(message)
 
 
 def _write_multi_array(

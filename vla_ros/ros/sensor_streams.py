@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, Imu, JointState
 
-from vla_ros.contract import DEPTHS, IMAGES, ObservationSpec, RobotContract
-from vla_ros.core.conventions import IMU_WINDOW, PATIENCE_NS
-from vla_ros.core.errors import ContractError, ObservationError
-from vla_ros.observation.aligner import ObservationAligner
-from vla_ros.observation.array_pool import ArrayPool
+from vla_ros.contract import ObservationSpec, RobotContract
+from vla_ros.core.conventions import PATIENCE_NS
+from vla_ros.core.errors import ContractError
+from vla_ros.observation.intake import Intake
 from vla_ros.observation.newest_jobs import NewestJobs
 from vla_ros.observation.rates import RateMonitor, RateReport
 from vla_ros.observation.stream import StreamSpec
 from vla_ros.ros.diagnostics import ERROR, OK, WARN, Finding
-from vla_ros.ros.images import FORMATS, read_compressed, read_depth, read_rgb
-from vla_ros.ros.imu import read_imu
-from vla_ros.ros.joints import JointStateReader, OtherJoints
 from vla_ros.ros.qos import sensor_qos
-from vla_ros.ros.stamps import to_ns
 from vla_ros.ros.transport import large_frame_advice
-
-Reader = Callable[[Any], NDArray[np.generic]]
 
 #: Threads that decode, if there is anything to decode: decoders let go of Python's lock.
 DECODERS = 2
@@ -61,16 +51,14 @@ class SensorStreams:
         self._started_ns = 0
         self._observations = {item.feature: item for item in contract.observations}
         self._reliability = reliability
-        specs = [stream_spec(item) for item in contract.observations]
-        self._specs = {spec.feature: spec for spec in specs}
-        self.aligner = ObservationAligner(specs)
+        self._intake = Intake(contract)
+        self._specs, self.aligner = self._intake.specs, self._intake.aligner
         frames = self._specs[self.aligner.reference]
         self.frame_rate_hz, self.frame_topic = frames.rate_hz, frames.topic
-        self._heard: set[str] = set()
         self._decoding: NewestJobs | None = None
         if any(item.compressed for item in contract.observations):
             self._decoding = NewestJobs("decoding", DECODERS, self._on_decoding_error)
-        self._rates = {spec.feature: RateMonitor(spec.rate_hz) for spec in specs}
+        self._rates = {spec.feature: RateMonitor(spec.rate_hz) for spec in self._specs.values()}
         for item in contract.observations:
             if item.type not in MESSAGE_TYPES:
                 raise ContractError(
@@ -80,7 +68,7 @@ class SensorStreams:
             node.create_subscription(
                 MESSAGE_TYPES[item.type],
                 item.topic,
-                partial(self._receive, item.feature, make_reader(item, contract.action.joints)),
+                partial(self._receive, item.feature),
                 sensor_qos(depth=_depth(item), reliability=reliability),
             )
 
@@ -110,33 +98,14 @@ class SensorStreams:
             for feature, rate in self._rates.items()
         ]
 
-    def _receive(self, feature: str, read: Reader, message: Any) -> None:
+    def _receive(self, feature: str, message: Any) -> None:
         """Take a message, in the executor's thread."""
         if self._decoding is None or not self._observations[feature].compressed:
-            if not self._take(feature, read, message):
+            if not self._intake.take(feature, message):
                 return
         else:
-            self._decoding.submit(feature, partial(self._take, feature, read, message))
+            self._decoding.submit(feature, partial(self._intake.take, feature, message))
         self._rates[feature].count(self.now_ns())
-
-    def _take(self, feature: str, read: Reader, message: Any) -> bool:
-        """Make the feature of a message; return false if it is of another device."""
-        try:
-            value = read(message)
-            stamp_ns = to_ns(message.header.stamp)
-            if stamp_ns == 0:
-                topic = self._specs[feature].topic
-                raise ObservationError(topic, "the stamp is 0: the driver must set it")
-        except OtherJoints as error:
-            if feature not in self._heard:  # else another device on the same topic is welcome
-                self.aligner.refuse(feature, error.reason)
-            return False
-        except ObservationError as error:
-            self.aligner.refuse(feature, error.reason)
-        else:
-            self.aligner.add(feature, stamp_ns, value)
-        self._heard.add(feature)
-        return True
 
     def _on_decoding_error(self, feature: str, error: Exception) -> None:
         """Say what is a bug of ours, and go on without that image."""
@@ -188,44 +157,6 @@ class SensorStreams:
                 "set sensor_reliability:=best_effort"
             )
         return ""
-
-
-def stream_spec(item: ObservationSpec) -> StreamSpec:
-    """Return what the contract promises about one stream."""
-    size = 0
-    if item.encoding in FORMATS and not item.compressed:
-        pixel = FORMATS[item.encoding]
-        size = item.width * item.height * pixel.channels * np.dtype(pixel.dtype).itemsize
-    camera = item.feature.startswith((IMAGES, DEPTHS))
-    return StreamSpec(
-        feature=item.feature,
-        topic=item.topic,
-        rate_hz=item.rate_hz,
-        max_age_s=item.max_age_s,
-        required=item.required,
-        frame_bytes=size,
-        history=4 if camera else max(2 * IMU_WINDOW, round(0.3 * item.rate_hz)),
-    )
-
-
-def make_reader(item: ObservationSpec, joints: tuple[str, ...]) -> Reader:
-    """Return the function that makes the feature of one message."""
-    if item.type == "sensor_msgs/msg/JointState":
-        return JointStateReader(item.topic, joints).read
-    if item.type == "sensor_msgs/msg/Imu":
-        return partial(read_imu, topic=item.topic)
-    depth, pool = item.feature.startswith(DEPTHS), ArrayPool()
-    read: Callable[..., NDArray[np.generic]] = read_depth if depth else read_rgb
-    if item.compressed:
-        read = partial(read_compressed, depth=depth)
-    return partial(
-        read,
-        topic=item.topic,
-        encoding=item.encoding,
-        width=item.width,
-        height=item.height,
-        pool=pool,
-    )
 
 
 def _depth(item: ObservationSpec) -> int:

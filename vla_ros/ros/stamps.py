@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from builtin_interfaces.msg import Time
 
-NANOSECONDS = 1_000_000_000
+from vla_ros.core.stamps import NANOSECONDS, to_ns
 
-
-def to_ns(stamp: Time) -> int:
-    """Return the stamp in [ns] since the epoch of its clock."""
-    return int(stamp.sec) * NANOSECONDS + int(stamp.nanosec)
+__all__ = ["NANOSECONDS", "to_ns", "to_time"]
 
 
 def to_time(stamp_ns: int) -> Time:
