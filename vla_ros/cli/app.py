@@ -17,7 +17,12 @@ from vla_ros.core.errors import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subcommand:
-    """Where a subcommand is implemented (`module:function`), and what it does in one line."""
+    """Where a subcommand is implemented, and what it does in one line.
+
+    Attributes:
+        target: `module:attribute`, a function, or a Typer group of more subcommands.
+        help: The line.
+    """
 
     target: str
     help: str
@@ -45,6 +50,9 @@ SUBCOMMANDS = {
     ),
     "bench": Subcommand(
         target="vla_ros.cli.bench:bench", help="Show where the time goes, on every backend."
+    ),
+    "data": Subcommand(
+        target="vla_ros.cli.data:data", help="List, mend, check, convert and edit recordings."
     ),
     "train": Subcommand(target="vla_ros.cli.train:train", help="Train a policy."),
     "language": Subcommand(
@@ -77,8 +85,11 @@ def build_app(chosen: str | None) -> typer.Typer:
         pretty_exceptions_show_locals=False,
     )
     for name, subcommand in SUBCOMMANDS.items():
-        function = _load(subcommand.target) if name == chosen else _absent
-        app.command(name, help=None if name == chosen else subcommand.help)(function)
+        loaded = _load(subcommand.target) if name == chosen else _absent
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=name)
+        else:
+            app.command(name, help=None if name == chosen else subcommand.help)(loaded)
     return app
 
 
@@ -96,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         _refuse(_missing(error))
 
 
-def _load(target: str) -> Function:
+def _load(target: str) -> Function | typer.Typer:
     module, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]

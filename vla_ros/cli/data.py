@@ -1,0 +1,17 @@
+"""`vla_ros data`: what is done with recordings once they are on disk.
+
+A command is a function in a module of its own, `vla_ros/cli/data_<name>.py`, and a line below.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from vla_ros.cli import data_list
+
+data = typer.Typer(
+    help="List, mend, check, convert and edit recordings.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+data.command("list")(data_list.list_episodes)
