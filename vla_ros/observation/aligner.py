@@ -63,6 +63,12 @@ class ObservationAligner:
             self._lock.wait_for(lambda: stream.newest_ns not in (None, after_ns), timeout_s)
             return None if stream.newest_ns == after_ns else stream.newest_ns
 
+    @property
+    def newest_frame_ns(self) -> int | None:
+        """Stamp of the reference camera's newest frame [ns]; None without one."""
+        with self._lock:
+            return self._streams[self.reference].newest_ns
+
     def settle(self, stamp_ns: int, timeout_s: float) -> None:
         """Wait until every stream that is alive has reached `stamp_ns` [ns], at most `timeout_s`.
 

@@ -34,8 +34,17 @@ class Intake:
         aligner: Where the features go; it builds the observations.
     """
 
-    def __init__(self, contract: RobotContract) -> None:
-        """Expect the observations of `contract`."""
+    def __init__(
+        self,
+        contract: RobotContract,
+        on_refusal: Callable[[ObservationError], None] | None = None,
+    ) -> None:
+        """Expect the observations of `contract`.
+
+        Args:
+            contract: What comes on which topic, and what it has to look like.
+            on_refusal: Is told of each message that cannot be used; names its topic.
+        """
         specs = [stream_spec(item) for item in contract.observations]
         self.specs = {spec.feature: spec for spec in specs}
         self.aligner = ObservationAligner(specs)
@@ -44,6 +53,7 @@ class Intake:
             for item in contract.observations
         }
         self._heard: set[str] = set()
+        self._on_refusal = on_refusal
 
     def take(self, feature: str, message: Any) -> bool:
         """Take a message; return false if it is of another device on the same topic.
@@ -62,6 +72,8 @@ class Intake:
             return False
         except ObservationError as error:
             self.aligner.refuse(feature, error.reason)
+            if self._on_refusal is not None:
+                self._on_refusal(error)
         else:
             self.aligner.add(feature, stamp_ns, value)
         self._heard.add(feature)
