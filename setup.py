@@ -51,7 +51,7 @@ setup(
         "openvino": ["openvino"],
         "lerobot": ["lerobot"],
         "serve": ["ray[serve]", "msgpack"],
-        "data": ["mcap", "rosbags"],
+        "data": ["mcap", "rosbags", "av", "pyarrow"],
     },
     zip_safe=False,
     entry_points={
