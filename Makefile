@@ -7,6 +7,10 @@ NO_PYTHON := echo "$(PYTHON) is not there: install Python 3.11 or newer, or name
 SETUP = command -v $(PYTHON) >/dev/null || { $(NO_PYTHON); exit 1; }; \
 	$(PYTHON) tools/setup_env.py --python $(PYTHON)
 
+# Unit tests run in two processes, each with one thread for arithmetic. Tests of nodes are timed, so
+# that they run one after the other.
+UNIT = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+
 # Talk ROS 2 to this machine only, unless the caller wants it otherwise.
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export INSTRUCTION
@@ -33,11 +37,13 @@ lint: setup ## Check style, types and the import rules
 	$(BIN)/lint-imports
 
 test: lint ## Run the checks and the tests, less those that take long or need a GPU
-	$(BIN)/pytest -m "not slow and not gpu"
+	$(UNIT) -m "not slow and not gpu" test/unit
+	$(BIN)/pytest -m "not slow and not gpu" test/ros
 
 test-all: lint ## Run the checks and all tests that need no GPU, those of Open3D too
 	@$(SETUP) train pretrained test points
-	$(BIN)/pytest -m "not gpu"
+	$(UNIT) -m "not gpu" test/unit
+	$(BIN)/pytest -m "not gpu" test/ros
 
 clean: ## Remove .venv and what the tools keep; models, recordings and runs stay
 	rm -rf $(VENV) build install log .mypy_cache .ruff_cache .pytest_cache .hypothesis \

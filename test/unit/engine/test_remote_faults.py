@@ -289,20 +289,23 @@ def test_a_server_that_reads_nothing_does_not_hold_up_the_policy(graph: Graph) -
     def greet(socket: ServerConnection) -> None:
         socket.recv()
         socket.send(greeting)
-        done.wait(20.0)
+        done.wait(100.0)
 
     with serve(greet, "127.0.0.1", 0, compression=None, max_size=None, max_queue=1) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         port = server.socket.getsockname()[1]
         engine = load(graph, replace(open_batch, argument=f"ws://127.0.0.1:{port}?deadline_ms=50"))
         reasons = set()
-        for _ in range(8):
+        for _ in range(60):  # until what the system buffers is full
             began = time.monotonic()
             with pytest.raises(InferenceFailed) as caught:
                 engine.infer(small_graph_inputs(20_000, 0))
             reasons.add(caught.value.reason.partition(": ")[2])
             assert time.monotonic() - began < 2.0
-        assert "the server does not read what is sent" in reasons
+            if "the server does not read what is sent" in reasons:
+                break
+        else:
+            pytest.fail(f"only {reasons}")
         done.set()
         engine.close()
         server.shutdown()

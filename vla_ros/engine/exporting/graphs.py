@@ -12,7 +12,6 @@ import onnx
 from vla_ros.core.errors import EngineError
 from vla_ros.engine.choice import EngineChoice, open_engine
 from vla_ros.engine.engine import Arrays, Engine, Graph
-from vla_ros.engine.exporting.observations import FEWEST
 from vla_ros.engine.exporting.operators import explain_refusal
 from vla_ros.engine.exporting.parity import TensorParity, compare, require_parity
 from vla_ros.engine.exporting.precisions import CALIBRATED, TOLERANCES
@@ -23,6 +22,8 @@ from vla_ros.engine.tensorrt.precision import precision_of, read_typed
 #: Where parts of the recorded observations end, as shares of all: those that calibrate, and those
 #: that layers are chosen by. What remains is compared.
 CALIBRATING, JUDGING = 0.5, 0.7
+#: Fewer observations than this are not divided: every part would say too little.
+FEWEST_DIVIDED = 30
 #: Of a graph: what it computes in, as its backend reports it; and the bundle that it is made of.
 PRECISION, PARENT = "precision", "parent_sha256"
 
@@ -40,7 +41,7 @@ class GraphExport:
         quantization: What computes in int8 or fp8; None in other precisions.
         parity: Of each output.
         parity_precision: What it was compared in.
-        observations: On so many; on others than those that calibrated.
+        observations: On so many; on others than those that calibrated, unless there are few.
         bytes_before: Size of the file it was made of.
         bytes_after: Its size.
     """
@@ -120,10 +121,10 @@ class GraphExporter:
     def _split(self, rows: Rows) -> tuple[Rows, Rows, Rows]:
         """Return what calibrates, what layers are chosen by, and what is compared.
 
-        They are all the same where nothing is calibrated, and parts that follow one another in
-        time, of other scenes, where something is: ranges fit best to what they were taken from.
+        They are all the same where nothing is calibrated. Where something is, they are parts that
+        follow one another in time, of other scenes: ranges fit best to what they were taken from.
         """
-        if self._precision not in CALIBRATED or len(rows) < FEWEST:
+        if self._precision not in CALIBRATED or len(rows) < FEWEST_DIVIDED:
             return rows, rows, rows
         first, second = (round(share * len(rows)) for share in (CALIBRATING, JUDGING))
         return rows[:first], rows[first:second], rows[second:]
