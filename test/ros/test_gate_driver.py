@@ -247,7 +247,7 @@ def test_a_bug_brings_the_arm_to_rest_before_it_ends_the_gate(
     lagging = LaggingArm(arm)
     lagging.swing()
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OverflowError("a bug")
 
     monkeypatch.setattr(arm.driver.gate, "accept", fail)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -11,12 +11,11 @@ from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import SetBool, Trigger
-from vla_ros_interfaces.msg import ActionChunk, GateStatus
+from vla_ros_interfaces.msg import Acting, GateStatus
 
 from vla_ros.contract import STATE, load_contract
 from vla_ros.core.conventions import PATIENCE_NS
-from vla_ros.core.errors import ChunkRejected
-from vla_ros.ros.chunks import read_chunk
+from vla_ros.ros.chunk_inputs import ChunkInputs
 from vla_ros.ros.diagnostics import DiagnosticsPublisher
 from vla_ros.ros.gate_driver import GateDriver
 from vla_ros.ros.gate_reports import command_finding, gate_findings, write_status
@@ -28,7 +27,7 @@ from vla_ros.ros.periodic import PeriodicThread, create_steady_timer, prefer_thi
 from vla_ros.ros.qos import command_qos, event_qos, latched_qos, sensor_qos
 from vla_ros.ros.robot_time import RobotTime
 from vla_ros.ros.running import main_of
-from vla_ros.safety import make_gate
+from vla_ros.safety import Actor, make_gate
 
 #: SCHED_FIFO priorities, where permitted: of the whole process, and of the control thread.
 PROCESS_PRIORITY, CONTROL_PRIORITY = 20, 40
@@ -83,11 +82,12 @@ class GateNode(ManagedNode):
             self._codec.message_type, action.command.topic, command_qos()
         )
         self._status = self.create_publisher(GateStatus, "gate/status", latched_qos())
+        self._acting = self.create_publisher(Acting, "gate/acting", latched_qos())
         waiting = max(1, round(0.1 * state.rate_hz))  # other devices may share the topic
         self.create_subscription(
             JointState, state.topic, self._on_joint_state, sensor_qos(depth=waiting)
         )
-        self.create_subscription(ActionChunk, "policy/chunk", self._on_chunk, command_qos())
+        self._chunks = ChunkInputs(self, self._time, lambda: self._driver)
         # of presses and releases none may be lost, however soon the next one follows
         self.create_subscription(Bool, "estop", self._on_estop_topic, event_qos())
         self.create_service(SetBool, "gate/estop", self._on_estop)
@@ -101,6 +101,7 @@ class GateNode(ManagedNode):
         """Start the control thread on a gate that does not know yet where the robot is."""
         self._driver = self._make_driver()
         self._joint_states.start()
+        self._publish_acting(self._driver.actor)
         self._started_ns = self._time.now_ns()
         self._control = PeriodicThread(
             self._decide,
@@ -160,21 +161,18 @@ class GateNode(ManagedNode):
         if self._next is not None:
             self._commands.publish(self._next)
             self._driver.note_sent(self._time.now_ns())
+        if self._driver.actor != self._acts:  # after the command, which must not wait for it
+            self._publish_acting(self._driver.actor)
+
+    def _publish_acting(self, actor: Actor) -> None:
+        self._acts = actor
+        message = Acting(actor=str(actor))
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._acting.publish(message)
 
     def _on_joint_state(self, message: JointState) -> None:
         self._joint_states.receive(message)
         self._driver.measured = self._joint_states.measured
-
-    def _on_chunk(self, message: ActionChunk) -> None:
-        if message.horizon == 0:
-            self._driver.idle()
-            return
-        try:
-            chunk = read_chunk(message)
-        except ChunkRejected as error:
-            self._driver.chunk_fault = error.reason
-            return
-        self._driver.offer(replace(chunk, stamp_ns=self._time.from_stamp(chunk.stamp_ns)))
 
     def _on_estop_topic(self, message: Bool) -> None:
         self._press(bool(message.data), "topic")

@@ -12,7 +12,7 @@ import numpy as np
 from vla_ros.core.errors import ChunkRejected, SafetyError
 from vla_ros.core.types import ActionChunk, FloatArray
 from vla_ros.ros.periodic import Jitter
-from vla_ros.safety import Command, Gate
+from vla_ros.safety import Actor, Arbitration, Command, Gate
 
 #: A robot whose state was away for longer than this, and that is now farther than this from where
 #: it was and from its command, was moved or restarted: the gate begins anew where it is instead of
@@ -43,13 +43,17 @@ class GateDriver:
     def __init__(self, gate: Gate) -> None:
         """Drive `gate`."""
         self.gate = gate
+        self.arbitration = Arbitration(gate)
         self.measured: Measured | None = None
         self.command: Command | None = None
+        self.actor = Actor.NOBODY
         self.chunk_fault = ""
+        self.operator_fault = ""
         self.buttons: frozenset[str] = frozenset()
         self._press_events: deque[bool] = deque()
         self._chunk: ActionChunk | None = None
         self._idle = False
+        self._operator: deque[ActionChunk | None] = deque()
         self._stopping = False
         self._ticks_at_rest = 0
         self._rested = threading.Event()
@@ -69,6 +73,13 @@ class GateDriver:
         """The policy has nothing to do: the rest of its chunk is not executed."""
         self._chunk = None
         self._idle = True
+
+    def operate(self, chunk: ActionChunk | None) -> None:
+        """Leave a chunk of an operator for the next tick; None for letting go.
+
+        Letting go between two chunks counts, too.
+        """
+        self._operator.append(chunk)
 
     def press(self, pressed: bool, button: str) -> None:
         """Press or release one of the buttons; the stop is pressed as long as any of them is.
@@ -117,6 +128,7 @@ class GateDriver:
                 raise self._error
             self.command = gate.tick(now_ns, None)
         assert self.command is not None
+        self.actor = self.arbitration.actor(self.command)
         if self._stopping:
             self._count_rest(self.command)
         return self.command
@@ -139,29 +151,50 @@ class GateDriver:
             self.gate.estop(self._press_events.popleft())
         if measured is not None:
             self._notice_absence(measured)
+        operated = self._hear_operator(now_ns)
         if self._stopping:
             self._answer("the gate is being stopped")
             self.gate.drop_chunk("the gate is being stopped")
         elif self._resets or self._moved:
             self._begin_anew(now_ns, measured)
-        elif self._idle:
-            self._idle = False
-            self.chunk_fault = ""
-            self.gate.drop_chunk("the policy is idle")
         else:
-            self._accept(now_ns)
+            if operated is not None:
+                self._obey(operated, now_ns)
+            if self._idle:
+                self._idle = False
+                self.chunk_fault = ""
+                self.arbitration.idle()
+            else:
+                self._accept(now_ns)
         if measured is None:
             return self.gate.tick(now_ns, None)
         return self.gate.tick(now_ns, measured.positions, measured.time_ns)
+
+    def _hear_operator(self, now_ns: int) -> ActionChunk | None:
+        """Note that the operator has let go; return the newest chunk since then."""
+        newest: ActionChunk | None = None
+        while self._operator:
+            newest = self._operator.popleft()
+            if newest is None:
+                self.operator_fault = ""
+                self.arbitration.let_go(now_ns)
+        return newest
+
+    def _obey(self, chunk: ActionChunk, now_ns: int) -> None:
+        try:
+            self.arbitration.take_operator(chunk, now_ns)
+            self.operator_fault = ""
+        except ChunkRejected as error:
+            self.operator_fault = error.reason
 
     def _accept(self, now_ns: int) -> None:
         chunk, self._chunk = self._chunk, None
         if chunk is None:
             return
         try:
-            self.gate.accept(chunk, now_ns)
+            if self.arbitration.take_policy(chunk, now_ns):
+                self._taken_ns = chunk.stamp_ns
             self.chunk_fault = ""
-            self._taken_ns = chunk.stamp_ns
         except ChunkRejected as error:
             self.chunk_fault = error.reason
 
@@ -189,7 +222,9 @@ class GateDriver:
         fault = self._reset(now_ns, measured)
         if not fault:
             self._moved = False
-            self.chunk_fault = ""
+            self.chunk_fault = self.operator_fault = ""
+            if self._resets:  # a person wants to go on
+                self.arbitration.let_silent_go(now_ns)
         self._answer(fault)
 
     def _reset(self, now_ns: int, measured: Measured | None) -> str:

@@ -32,6 +32,8 @@ def write_status(
         reason = f"{reason}; {state_fault}"
     elif reason and state_fault:
         reason = state_fault
+    elif reason and driver.operator_fault:
+        reason = f"{reason}; the operator's last chunk was rejected: {driver.operator_fault}"
     elif reason and driver.chunk_fault:
         reason = f"{reason}; the last chunk was rejected: {driver.chunk_fault}"
     message = GateStatus(
@@ -42,6 +44,7 @@ def write_status(
         progress=float(chunk.progress) if chunk else 0.0,
         grounding=float(chunk.grounding) if chunk else 1.0,
         instruction=chunk.instruction if chunk else "",
+        actor=str(driver.actor),
         ticks=gate.ticks,
         limited=gate.limited_ticks,
         rejected_chunks=gate.rejected_chunks,
@@ -63,6 +66,13 @@ def gate_findings(driver: GateDriver, jitter: JitterStatistics, period_s: float)
             message=rejected or "ok",
             level=WARN if rejected else OK,
             values={"rejected": driver.gate.rejected_chunks},
+        ),
+        Finding(
+            name="teleop/command",
+            message=driver.operator_fault
+            or ("an operator has the arm" if driver.arbitration.engaged else "ok"),
+            level=WARN if driver.operator_fault else OK,
+            values={},
         ),
         Finding(
             name="control",

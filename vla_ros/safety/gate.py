@@ -71,7 +71,9 @@ class Gate:
         self._chunk: ActionChunk | None = None
         self._path: ChunkPath | None = None
         self._reference: Reference | None = None
-        self._oldest_ns: int | None = None
+        self._floor_ns: int | None = None
+        self._newest_ns: dict[str, int] = {}
+        self._ran_out = ""
         self._command: FloatArray | None = None
         self._last_tick_ns: int | None = None
         self._no_chunk = "no chunk has come"
@@ -117,8 +119,21 @@ class Gate:
         chunk = self._chunk
         return 0.0 if chunk is None else max(0.0, (chunk.end_ns - now_ns) * 1e-9)
 
-    def accept(self, chunk: ActionChunk, now_ns: int) -> None:
+    def accept(
+        self,
+        chunk: ActionChunk,
+        now_ns: int,
+        *,
+        source: str = "policy",
+        ran_out: str = "the chunk ran out",
+    ) -> None:
         """Take a chunk and execute it from the next tick on, in place of the one before.
+
+        Args:
+            chunk: What to execute.
+            now_ns: Present time in [ns].
+            source: Who has made it; the chunks of one source come in the order of their stamps.
+            ran_out: Why the arm holds when this chunk has run out.
 
         Raises:
             ChunkRejected: with the reason; what was being executed goes on.
@@ -132,7 +147,7 @@ class Gate:
                 chunk,
                 now_ns=now_ns,
                 command=self._command,
-                newest_ns=self._oldest_ns,
+                newest_ns=self._oldest_ns(source),
                 limits=self.limits,
                 config=self.config,
             )
@@ -140,7 +155,8 @@ class Gate:
             self.rejected_chunks += 1
             raise
         self._chunk = chunk
-        self._oldest_ns = chunk.stamp_ns
+        self._newest_ns[source] = chunk.stamp_ns
+        self._ran_out = ran_out
         self._path = ChunkPath(
             stamp_ns=chunk.stamp_ns,
             step_s=chunk.step_s,
@@ -171,7 +187,8 @@ class Gate:
         if self._last_tick_ns is not None and now_ns < self._last_tick_ns:
             self.drop_chunk("the clock went backwards")
             self._history.clear()
-            self._oldest_ns = None
+            self._floor_ns = None
+            self._newest_ns.clear()
         limited = False
         if self._stopped:
             state, reason = GateState.ESTOP, "emergency stop"
@@ -205,6 +222,10 @@ class Gate:
         self._path = None
         self._no_chunk = reason
 
+    def refuse_before(self, time_ns: int) -> None:
+        """Refuse chunks stamped before `time_ns` [ns] from now on, whoever has made them."""
+        self._floor_ns = time_ns if self._floor_ns is None else max(self._floor_ns, time_ns)
+
     def reset(self, position: FloatArray, now_ns: int | None = None) -> None:
         """Begin anew at rest where the robot is; releases a latched emergency stop.
 
@@ -230,12 +251,18 @@ class Gate:
         self.drop_chunk("no chunk since the reset")
         self._history.clear()
         self._last_tick_ns = None
-        self._oldest_ns = now_ns
+        self._floor_ns = now_ns
+        self._newest_ns.clear()
 
     def _start_at(self, position: FloatArray) -> None:
         self._command = self._filter.reset(np.asarray(position, dtype=np.float64))
         if self._guard is not None:
             self._guard.reset(self._command)
+
+    def _oldest_ns(self, source: str) -> int | None:
+        """Return the stamp below which chunks of a source are out of date; None if none are."""
+        floors = (self._floor_ns, self._newest_ns.get(source))
+        return max((floor for floor in floors if floor is not None), default=None)
 
     def _command_at(self, stamp_ns: int) -> FloatArray:
         """Return the command that was active at a time; the oldest known if it is too long ago."""
@@ -256,7 +283,7 @@ class Gate:
             remaining < self._filter.longest_stop
             and remaining < self._filter.periods_to_stop(round(remaining) + 1)
         ):
-            self.drop_chunk("the chunk ran out")
+            self.drop_chunk(self._ran_out)
             return self._no_chunk
         return ""
 
