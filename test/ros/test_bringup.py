@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from vla_ros.bringup.graph import ENGINES, NodeDescription, Value, describe
 from vla_ros.bringup.options import Options
 from vla_ros.bringup.restarts import FailureCount, RestartPolicy
 from vla_ros.bringup.supervisor import Supervisor, child_environment
+from vla_ros.cli.up import up
 from vla_ros.contract import find_contract
 from vla_ros.core.errors import UserError
 from vla_ros.engine.choice import OWN
@@ -158,6 +161,15 @@ def test_other_graphs_are_recorded_and_teleoperated_where_the_user_asks(
     assert parameters["recorder"]["folder"] == str(tmp_path / "mine")
     assert parameters["recorder"]["operator_name"] == "Ada"
     assert "planner" in parameters
+
+
+def test_options_travel_to_another_process_as_arguments() -> None:
+    assert Options().arguments() == []
+    chosen = Options(recordings="my data", adaptive=True, seed=3, sensor_reliability="reliable")
+    assert chosen.arguments() == [
+        "--recordings", "my data", "--seed", "3", "--sensor-reliability", "reliable", "--adaptive",
+    ]  # fmt: skip
+    assert {item.name for item in fields(Options)} <= set(inspect.signature(up).parameters)
 
 
 def test_a_device_that_does_not_exist_is_refused_with_those_that_do() -> None:
@@ -341,5 +353,5 @@ def test_run_without_a_graph_says_how_to_start_one() -> None:
 def test_the_list_of_commands_needs_none_of_them() -> None:
     command = [sys.executable, "-m", "vla_ros.cli.app", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for name in ("up", "run", "eval", "train", "demonstrate"):
+    for name in ("up", "run", "eval", "train", "collect", "demonstrate"):
         assert name in done.stdout

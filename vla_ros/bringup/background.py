@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from vla_ros.core.errors import UserError
 from vla_ros.core.processes import FOLLOW_PARENT
 
 READY = "graph ready"
+#: A line of the log that is about a node, and not of one.
+ABOUT = re.compile(r"^\S+ +graph (.*)$")
 #: Lines of the log that an error message repeats.
 LAST_LINES = 12
 
@@ -35,7 +38,7 @@ class BackgroundGraph:
             log: File for everything that the nodes say.
             domain: ROS_DOMAIN_ID of the nodes.
         """
-        self.log = log
+        self.log, self._read = log, 0
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w") as output:
             self._process = subprocess.Popen(
@@ -83,6 +86,22 @@ class BackgroundGraph:
                 last = "\n".join(text.splitlines()[-LAST_LINES:])
                 raise UserError(f"the graph {why}; its log, {self.log}, ends with\n{last}")
             time.sleep(0.05)
+
+    @property
+    def status(self) -> int | None:
+        """Exit status of the graph; None while it runs."""
+        return self._process.poll()
+
+    def news(self) -> list[str]:
+        """Return what has happened to the nodes since this was asked last: crashes, restarts."""
+        with self.log.open("rb") as log:
+            log.seek(self._read)
+            lines = log.read().splitlines(keepends=True)
+        if lines and not lines[-1].endswith(b"\n"):
+            lines.pop()  # it is still being written
+        self._read += sum(map(len, lines))
+        found = (ABOUT.match(line.decode(errors="replace").rstrip()) for line in lines)
+        return [item.group(1) for item in found if item]
 
     def stop(self) -> None:
         """End the graph as Ctrl-C would, and by force if that does not help."""

@@ -90,6 +90,16 @@ class Options:
                 named = " or ".join(choice for choice in choices if choice)
                 raise UserError(f"{item.name}: expected {named}, got '{value}'")
 
+    def arguments(self) -> list[str]:
+        """Return what of this differs from the defaults, as arguments of `vla_ros up`."""
+        given = []
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value != item.default:
+                name = f"--{item.name.replace('_', '-')}"
+                given += [name] if value is True else [name, str(value)]
+        return given
+
 
 def read_options(values: Mapping[str, str]) -> Options:
     """Return the options that launch arguments, which are all text, stand for.

@@ -44,6 +44,9 @@ SUBCOMMANDS = {
     "explain": Subcommand(
         target="vla_ros.cli.explain:explain", help="Show what a policy looks at, and what decides."
     ),
+    "collect": Subcommand(
+        target="vla_ros.cli.collect:collect", help="Teleoperate, take over, and record episodes."
+    ),
     "demonstrate": Subcommand(
         target="vla_ros.cli.demonstrate:demonstrate",
         help="Make demonstrations with the scripted experts.",

@@ -19,9 +19,14 @@ PAUSE_S = 0.1
 class InstructionSender:
     """Publishes `instruction`."""
 
-    def __init__(self, node: Node, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
-        """Publish with `node`; `now_ns` is a clock that never jumps [ns]."""
-        self._publisher = node.create_publisher(String, "instruction", latched_qos())
+    def __init__(
+        self,
+        node: Node,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+        topic: str = "instruction",
+    ) -> None:
+        """Publish on `topic` with `node`; `now_ns` is a clock that never jumps [ns]."""
+        self._publisher = node.create_publisher(String, topic, latched_qos())
         self._now_ns = now_ns
         self._cleared_ns: int | None = None
 

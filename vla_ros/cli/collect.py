@@ -1,0 +1,253 @@
+"""`vla_ros collect`: teleoperate, take over from a policy, and record episodes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from vla_ros.bringup.background import BackgroundGraph
+from vla_ros.bringup.graph import DEFAULT_RECORDINGS, DEFAULT_TELEOP, DISCOVERY, describe
+from vla_ros.bringup.options import Options
+from vla_ros.cli.collect_commands import InputReader, KeyReader, single_keys
+from vla_ros.cli.collect_session import Session, SessionSettings
+from vla_ros.cli.collect_view import LineView, LiveView, Moment, View
+from vla_ros.contract import RobotContract, load_contract
+from vla_ros.core.errors import UserError
+
+#: How long a served callback is waited for between two looks at keys and clock [s].
+TURN_S = 0.05
+#: How long the nodes may take to start [s].
+START_S = 60.0
+OUTCOMES = ("", "success", "failure")
+INTERRUPTED = 130  # exit status after Ctrl-C, if episodes are missing
+#: What asks this process to end: Ctrl-C, a supervisor, a terminal that is closed.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def collect(
+    instruction: Annotated[
+        str, typer.Option(help="What the robot is to do; in simulation, the scene's sentence.")
+    ] = "",
+    teleop: Annotated[
+        str, typer.Option(help="keyboard, gamepad, spacemouse, leader, network or none.")
+    ] = DEFAULT_TELEOP,
+    robot: Annotated[
+        str,
+        typer.Option(
+            "--robot", "--contract", help="Robot contract: a name or a file; else simulation."
+        ),
+    ] = "",
+    policy: Annotated[
+        str, typer.Option(help="Policy bundle to take over from; without one nobody else acts.")
+    ] = "",
+    backend: Annotated[str, typer.Option(help="Engine of the policy.")] = "onnxruntime",
+    recordings: Annotated[Path, typer.Option(help="Folder of the episodes.")] = Path(
+        DEFAULT_RECORDINGS
+    ),
+    operator: Annotated[str, typer.Option(help="Who records; kept with each episode.")] = "",
+    episodes: Annotated[int, typer.Option(help="End after so many; 0: when you say so.")] = 0,
+    seconds: Annotated[
+        float, typer.Option(help="Episodes start by themselves and end after this; 0: by you.")
+    ] = 0.0,
+    pause: Annotated[float, typer.Option(help="Seconds between two of those.")] = 3.0,
+    outcome: Annotated[str, typer.Option(help="Label of those: success or failure.")] = "",
+    judge: Annotated[
+        bool, typer.Option("--judge", help="In simulation: physics labels those.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the first simulated scene.")] = 0,
+    skill: Annotated[str, typer.Option(help="Skill of the scenes; empty: any.")] = "",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Lines, no live picture.")] = False,
+) -> None:
+    """Start robot or simulator, teleop, recorder and policy, and record episodes.
+
+    Keys start, end, label and discard episodes (the picture lists them); without a terminal the
+    same is read from the standard input, one command a line: start, stop, success, failure,
+    discard, undo, instruction TEXT, label TEXT, scene, quit. Ctrl-C ends the episode and
+    everything. What the nodes say is in RECORDINGS/collect.log.
+
+    Exit status: 0 at the end; 130 after Ctrl-C before --episodes were complete; 2 if you can
+    mend it.
+
+    vla_ros collect --teleop gamepad
+
+    vla_ros collect --robot so101 --teleop leader --instruction "put the cube in the bowl"
+
+    vla_ros collect --policy models/tabletop-small --teleop none --episodes 20 --seconds 8 --judge
+    """
+    options = Options(
+        robot=robot, policy=policy, backend=backend, teleop=teleop, operator=operator,
+        recordings=str(recordings), seed=seed, skill=skill,
+    )  # fmt: skip
+    graph = describe("collect", options)
+    simulated = any(node.name == "sim" for node in graph)
+    settings = SessionSettings(
+        instruction=instruction, operator=operator, simulated=simulated, seed=seed, skill=skill,
+        episodes=episodes, episode_s=seconds, pause_s=pause, outcome=outcome, judge=judge,
+    )  # fmt: skip
+    _check(settings)
+    contract = load_contract(str(graph[0].parameters["contract"]))
+    plain = quiet or not sys.stdout.isatty()
+    collection = _Collection(options=options, settings=settings, contract=contract, plain=plain)
+    raise typer.Exit(collection.run())
+
+
+def _check(settings: SessionSettings) -> None:
+    """Refuse what makes no sense.
+
+    Raises:
+        UserError: naming the option, what was expected and what came.
+    """
+    for name, value in (
+        ("episodes", settings.episodes),
+        ("seconds", settings.episode_s),
+        ("pause", settings.pause_s),
+    ):
+        if not 0 <= value < float("inf"):
+            raise UserError(f"--{name} is {value}; expected 0 or more")
+    if settings.outcome not in OUTCOMES:
+        raise UserError(f"--outcome is '{settings.outcome}'; expected success or failure")
+    if settings.judge and not settings.simulated:
+        raise UserError("--judge needs the simulator's physics; on a robot label by hand")
+    if not settings.episode_s and (settings.judge or settings.outcome):
+        raise UserError("--judge and --outcome label episodes that end by themselves: --seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Collection:
+    """One run of the command.
+
+    Attributes:
+        options: Of the graph.
+        settings: Of the session.
+        contract: Of the robot.
+        plain: Write lines instead of a live picture.
+    """
+
+    options: Options
+    settings: SessionSettings
+    contract: RobotContract
+    plain: bool
+
+    def run(self) -> int:
+        """Start the graph, record until the end, stop everything; return the exit status."""
+        console = Console(highlight=False, soft_wrap=True)
+        os.environ.setdefault(DISCOVERY, "LOCALHOST")
+        domain = int(os.environ.get("ROS_DOMAIN_ID") or 0)
+        log = Path(self.options.recordings) / "collect.log"
+        arguments = ["collect", *self.options.arguments()]
+        console.print(f"starting {', '.join(_names(self.options))} in ROS domain {domain} ...")
+        try:
+            with BackgroundGraph(arguments, log=log, domain=domain) as graph:
+                graph.wait_ready(START_S)
+                status = self._record(console, graph)
+        except KeyboardInterrupt:  # while it starts; after that an interruption is noticed
+            status = INTERRUPTED if self.settings.episodes else 0
+        console.print("everything is shut down")
+        return status
+
+    def _record(self, console: Console, graph: BackgroundGraph) -> int:
+        # rclpy reads the environment as it is imported
+        from vla_ros.ros.graph_client import GraphClient
+        from vla_ros.ros.recorder_client import RecorderClient
+
+        client = GraphClient("vla_ros_collect")
+        try:
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                    signal.signal(number, lambda *_: setattr(client, "interrupted", True))
+            recorder = RecorderClient(client)
+            recorder.wait_ready(START_S)
+            view = self._view(console)
+            session = Session(recorder, self.settings, view.say)
+            with view:
+                self._follow(client, recorder, session, view, graph)
+            folder = self.options.recordings
+            console.print(f"{session.complete} episodes in {folder}; log: {graph.log}")
+            if session.fault and not client.interrupted:
+                raise UserError(session.fault)
+            missing = session.complete < self.settings.episodes
+            return INTERRUPTED if client.interrupted and missing else 0
+        finally:
+            client.close()
+
+    def _follow(
+        self, client: Any, recorder: Any, session: Session, view: View, graph: BackgroundGraph
+    ) -> None:
+        """Serve keys, clock and view until the session ends or is to; then end the episode."""
+        graph.news()  # of how it started
+        with _Inputs(self.options.teleop) as inputs:
+            session.begin()
+            while not (session.ended or client.interrupted):
+                client.spin_once(TURN_S)
+                inputs.serve(session)
+                session.go_on()
+                for text in graph.news():
+                    session.say(text)
+                if graph.status is not None:
+                    raise UserError(f"the graph ended with {graph.status}; see {graph.log}")
+                view.show(self._moment(recorder, session, inputs.prompt))
+        interrupted, client.interrupted = client.interrupted, False
+        session.close()
+        client.interrupted = interrupted
+
+    def _moment(self, recorder: Any, session: Session, prompt: str) -> Moment:
+        return Moment(
+            status=recorder.status,
+            actor=recorder.actor,
+            silent_s=recorder.silent_s,
+            instruction=session.instruction,
+            prompt=prompt,
+            said=tuple(session.said),
+        )
+
+    def _view(self, console: Console) -> View:
+        if self.plain:
+            return LineView(lambda text: console.print(text, markup=False))
+        return LiveView(console, {item.topic: item.rate_hz for item in self.contract.observations})
+
+
+class _Inputs:
+    """Keys of a terminal where there is one, or else lines of the standard input."""
+
+    def __init__(self, teleop: str) -> None:
+        self._reader = InputReader()
+        self._keys = KeyReader(capitals_only=teleop == "keyboard") if sys.stdin.isatty() else None
+        self._terminal = contextlib.ExitStack()
+
+    @property
+    def prompt(self) -> str:
+        """What can be typed, or is."""
+        return self._keys.prompt if self._keys else ""
+
+    def __enter__(self) -> _Inputs:
+        """Have the terminal hand over single keys."""
+        if self._keys is not None:
+            self._terminal.enter_context(single_keys(sys.stdin.fileno()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Restore the terminal."""
+        self._terminal.close()
+
+    def serve(self, session: Session) -> None:
+        """Do what has been typed."""
+        if self._keys is None:
+            for line in self._reader.read_lines():
+                session.read(line)
+            return
+        for key in self._reader.read_keys():
+            command = self._keys.read(key)
+            if command is not None:
+                session.do(command)
+
+
+def _names(options: Options) -> list[str]:
+    return [node.name for node in describe("collect", options)]
