@@ -19,7 +19,7 @@ export INSTRUCTION
 .PHONY: setup setup-run setup-gpu demo lint test test-all clean help
 
 setup: ## Make .venv with everything: running, training, engines, serving and testing
-	@$(SETUP) train pretrained openvino tensorrt-rtx quantize serve data test
+	@$(SETUP) train pretrained openvino tensorrt-rtx quantize serve data scale test
 
 setup-run: ## Make .venv with what runs only: no torch
 	@$(SETUP)

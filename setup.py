@@ -52,6 +52,7 @@ setup(
         "lerobot": ["lerobot"],
         "serve": ["ray[serve]", "msgpack"],
         "data": ["mcap", "rosbags", "av", "pyarrow"],
+        "scale": ["ray[data]"],
     },
     zip_safe=False,
     entry_points={

@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Files of requirements/ that can be added to what runs. `torch` comes with `train`.
 EXTRAS = (
     "train", "pretrained", "points", "test", "openvino", "tensorrt-rtx", "quantize", "serve",
-    "data", "gpu",
+    "data", "scale", "gpu",
 )  # fmt: skip
 #: Those that have wheels for x86-64 alone.
 X86_ONLY = ("tensorrt-rtx",)

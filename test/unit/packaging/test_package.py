@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 #: Those that may be installed together.
 REQUIREMENTS = (
     "ros", "run", "train", "torch", "pretrained", "points", "test", "openvino", "tensorrt-rtx",
-    "quantize", "serve", "gpu",
+    "quantize", "serve", "data", "scale", "gpu",
 )  # fmt: skip
 SHIPPED = ("bench", "config", "launch", "resource", "urdf", "vla_ros")
 FIND_AN_INSTALLED_FILE = """
@@ -83,7 +83,7 @@ def test_every_interface_file_is_generated() -> None:
 def test_every_requirement_is_pinned(name: str) -> None:
     assert pins(name)
     for line in pins(name):
-        assert re.fullmatch(r"[a-zA-Z0-9-]+==[0-9][0-9.a-z]*", line), line
+        assert re.fullmatch(r"[a-zA-Z0-9.-]+==[0-9][0-9.a-z]*(; python_version .*)?", line), line
 
 
 def test_no_two_requirement_files_pin_a_package_differently() -> None:
@@ -115,9 +115,11 @@ def test_the_extras_are_those_that_the_engines_need_and_touch_no_numpy() -> None
         if isinstance(node, ast.keyword) and node.arg == "extras_require"
     )
     extras = ast.literal_eval(call.value)
-    assert set(extras) == {"test", "cpu", "gpu", "jetson", "openvino", "lerobot", "serve"}
+    assert set(extras) == {
+        "test", "cpu", "gpu", "jetson", "openvino", "lerobot", "serve", "data", "scale",
+    }  # fmt: skip
     names = [name for needed in extras.values() for name in needed]
-    assert all(re.fullmatch(r"[a-z0-9-]+(\[serve\])?", name) for name in names)
+    assert all(re.fullmatch(r"[a-z0-9-]+(\[(serve|data)\])?", name) for name in names)
     assert "numpy" not in names
 
 
