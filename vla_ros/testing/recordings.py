@@ -19,9 +19,10 @@ from vla_ros_interfaces.msg import Acting
 from vla_ros import __version__
 from vla_ros.contract import STATE, FeatureKind, RobotContract, find_contract, load_contract
 from vla_ros.core.types import ActionChunk
+from vla_ros.data.bag_metadata import write_bag_metadata
 from vla_ros.data.episode import CONTRACT, Episode, Outcome, State, write_episode
-from vla_ros.data.message_definitions import message_definition
-from vla_ros.data.message_file import MessageFile, TopicSpec
+from vla_ros.data.message_definitions import make_topic_spec
+from vla_ros.data.message_file import MessageFile
 from vla_ros.learning.experts import Expert
 from vla_ros.ros.chunks import write_chunk
 from vla_ros.ros.images import write_image
@@ -98,6 +99,7 @@ def _record(
     play = _Play(contract, scene, *actors, sink, start_ns)
     success = play.run(episode.instruction)
     sink.close()
+    write_bag_metadata(folder)
     write_episode(
         folder,
         replace(
@@ -126,8 +128,7 @@ class _Sink:
         if topic not in self.counts:
             kind = type(message)
             name = f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
-            definition = message_definition(name)
-            self._file.add_topic(TopicSpec(name=topic, type=name, definition=definition))
+            self._file.add_topic(make_topic_spec(topic, name))
             self.counts[topic] = 0
         self.counts[topic] += 1
         self._file.add(topic, serialize_message(message), now_ns, now_ns)

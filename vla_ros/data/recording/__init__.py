@@ -1,0 +1,1 @@
+"""Recording: messages as they come become episodes on disk, whatever happens meanwhile."""
