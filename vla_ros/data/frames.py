@@ -32,7 +32,7 @@ from vla_ros.data.episode_index import (
 )
 from vla_ros.data.message_file import RecordedMessage, read_messages
 from vla_ros.observation.command_history import CommandHistory
-from vla_ros.observation.intake import Intake
+from vla_ros.observation.intake import Intake, Keep
 
 #: Is told of a frame that the policy would not have inferred on: its stamp [ns], and the error.
 OnGap = Callable[[int, ObservationError], None]
@@ -138,7 +138,9 @@ class RecordedEpisode:
         told = _last_before(self.index.instructions, time_ns)
         return self.info.instruction if told is None else told
 
-    def frames(self, on_gap: OnGap | None = None) -> Iterator[Frame]:
+    def frames(
+        self, on_gap: OnGap | None = None, on_refusal: OnGap | None = None
+    ) -> Iterator[Frame]:
         """Yield what the policy node would have seen, at the stamps of the reference camera.
 
         A frame for which there is no observation, because a required input is missing, stale or
@@ -146,8 +148,9 @@ class RecordedEpisode:
 
         Args:
             on_gap: Is told of each frame that is left out.
+            on_refusal: Is told of each message that cannot be used, with the time that it came.
         """
-        for observation in self.observations(on_gap):
+        for observation in self.observations(on_gap, on_refusal):
             stamp_ns = observation.stamp_ns
             after_ns = stamp_ns + self.period_ns
             yield Frame(
@@ -158,15 +161,19 @@ class RecordedEpisode:
             )
 
     def observations(
-        self, on_gap: OnGap | None = None, on_refusal: OnGap | None = None
+        self,
+        on_gap: OnGap | None = None,
+        on_refusal: OnGap | None = None,
+        keep: Keep | None = None,
     ) -> Iterator[Observation]:
         """Yield the observations of `frames`.
 
         Args:
             on_gap: Is told of each frame that is left out.
             on_refusal: Is told of each message that cannot be used, with the time that it came.
+            keep: What is collected in place of each value, see `Intake`.
         """
-        return _Replay(self, on_gap, on_refusal).run()
+        return _Replay(self, on_gap, on_refusal, keep).run()
 
 
 def open_episode(folder: Path, contract: RobotContract | None = None) -> RecordedEpisode:
@@ -191,11 +198,15 @@ class _Replay:
     """
 
     def __init__(
-        self, episode: RecordedEpisode, on_gap: OnGap | None, on_refusal: OnGap | None
+        self,
+        episode: RecordedEpisode,
+        on_gap: OnGap | None,
+        on_refusal: OnGap | None,
+        keep: Keep | None,
     ) -> None:
         self._episode, self._on_gap = episode, on_gap
         contract = episode.contract
-        self._intake = Intake(contract, on_refusal=self._refuse if on_refusal else None)
+        self._intake = Intake(contract, on_refusal=self._refuse if on_refusal else None, keep=keep)
         self._on_refusal, self._now_ns = on_refusal, 0
         self._commands = CommandHistory(contract.action.joints)
         self._command_topic = full_name(contract.action.command.topic)

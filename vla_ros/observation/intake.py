@@ -24,6 +24,8 @@ from vla_ros.observation.joint_messages import JointStateReader, OtherJoints, re
 from vla_ros.observation.stream import StreamSpec
 
 Reader = Callable[[Any], NDArray[np.generic]]
+#: Is given a feature and its value; returns what is collected in its place.
+Keep = Callable[[str, NDArray[np.generic]], NDArray[np.generic]]
 
 
 class Intake:
@@ -38,13 +40,17 @@ class Intake:
         self,
         contract: RobotContract,
         on_refusal: Callable[[ObservationError], None] | None = None,
+        keep: Keep | None = None,
     ) -> None:
         """Expect the observations of `contract`.
 
         Args:
             contract: What comes on which topic, and what it has to look like.
             on_refusal: Is told of each message that cannot be used; names its topic.
+            keep: What is collected in place of each value; None for the value itself. To know
+                which message an observation is made of, a number is enough.
         """
+        self._keep = keep
         specs = [stream_spec(item) for item in contract.observations]
         self.specs = {spec.feature: spec for spec in specs}
         self.aligner = ObservationAligner(specs)
@@ -62,6 +68,8 @@ class Intake:
         """
         try:
             value = self._readers[feature](message)
+            if self._keep is not None:
+                value = self._keep(feature, value)
             stamp_ns = to_ns(message.header.stamp)
             if stamp_ns == 0:
                 topic = self.specs[feature].topic
