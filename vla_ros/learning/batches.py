@@ -9,6 +9,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from vla_ros.learning.actors import actor_weights
 from vla_ros.learning.batch_types import (
     AskedBatch,
     ImageBatch,
@@ -43,18 +44,29 @@ class Batcher:
         rng: Generator,
         device: torch.device | None = None,
         delay: int = 0,
+        intervention_weight: float = 1.0,
     ) -> None:
         """Prepare to draw from the data with the banks' sentences; questions are for images.
 
-        Batches come on `device`; the CPU if it is None. Chunks come up to `delay` rows late.
+        Batches come on `device`; the CPU if it is None. Chunks come up to `delay` rows late. What
+        an operator did who took over from a policy counts `intervention_weight`.
         """
+        self._intervention_weight = intervention_weight
         self._delay = delay
         self._data, self._bank, self._questions, self._rng = data, bank, questions, rng
         self._device = torch.device("cpu") if device is None else device
         episodes = data.states["episode"]
         self._first = np.searchsorted(episodes, np.arange(len(data.meta["skill"])))
         self._count = np.bincount(episodes, minlength=len(self._first))
-        self._imitated = np.flatnonzero(data.meta["imitate"])
+        weights = data.meta["imitate"][episodes] * actor_weights(
+            data.states["actor"], intervention_weight
+        )
+        self._weights = weights.astype(np.float32)
+        #: Rows that may be drawn as bare states, and where those of each episode are among them.
+        self._counting = np.flatnonzero(self._weights > 0)
+        self._counted = np.bincount(episodes[self._counting], minlength=len(self._first))
+        self._first_counting = np.cumsum(self._counted) - self._counted
+        self._imitated = np.flatnonzero(self._counted)
 
     def texts(self, count: int) -> TextBatch:
         """Draw sentences of any meaning."""
@@ -63,9 +75,8 @@ class Batcher:
     def states(self, episodes: int, repeat: int) -> StateBatch:
         """Draw `repeat` states of each of some episodes."""
         chosen = self._rng.choice(self._imitated, size=episodes)
-        rows = self._first[chosen, None] + (
-            self._rng.random((episodes, repeat)) * self._count[chosen, None]
-        ).astype(np.int64)
+        drawn = self._rng.random((episodes, repeat)) * self._counted[chosen, None]
+        rows = self._counting[self._first_counting[chosen, None] + drawn.astype(np.int64)]
         return moved(self._gather(rows.ravel(), repeat), self._device)
 
     def images(self, count: int, per_image: int) -> ImageBatch:
@@ -75,7 +86,15 @@ class Batcher:
     def aside(self) -> Batcher:
         """Return a batcher whose draws do not change what this one draws next."""
         rng = np.random.default_rng(0)
-        return Batcher(self._data, self._bank, self._questions, rng, self._device, self._delay)
+        return Batcher(
+            self._data,
+            self._bank,
+            self._questions,
+            rng,
+            self._device,
+            self._delay,
+            self._intervention_weight,
+        )
 
     @property
     def image_count(self) -> int:
@@ -193,7 +212,7 @@ class Batcher:
             chunk=_tensor(chunk),
             progress=_tensor(data.states["progress"][rows]),
             present=_tensor(present),
-            imitate=_tensor(data.meta["imitate"][episodes]),
+            imitate=_tensor(self._weights[rows]),
             known=known,
             by_reference=_tensor(np.array(by_reference)),
             looks=torch.tensor(

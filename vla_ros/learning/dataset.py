@@ -11,6 +11,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from vla_ros.core.errors import UserError
+from vla_ros.learning.actors import Actor
 from vla_ros.learning.rollouts import KINDS
 from vla_ros.learning.shards import shard_paths
 from vla_ros.learning.texts import Meaning
@@ -148,7 +149,8 @@ def _read(path: Path, *, eyes_only: bool) -> dict[str, Array]:
     """Return a shard's arrays.
 
     Shards of before commands were recorded still have images to learn to see from. Those of
-    before stills were marked are all taken for episodes.
+    before stills were marked are all taken for episodes. Where no actor is marked, all is a
+    demonstration.
 
     Raises:
         UserError: if the shard has no commands and is to be imitated.
@@ -162,6 +164,9 @@ def _read(path: Path, *, eyes_only: bool) -> dict[str, Array]:
                 "with --eyes-only"
             )
         arrays["states/command"] = arrays["states/state"]
+    if "states/actor" not in arrays:
+        acted = np.full(len(arrays["states/episode"]), Actor.DEMONSTRATOR, np.int8)
+        arrays["states/actor"] = acted
     imitate = arrays.get("meta/imitate", np.full(len(arrays["meta/skill"]), True))
     arrays["meta/imitate"] = np.logical_and(imitate, not eyes_only)
     return arrays

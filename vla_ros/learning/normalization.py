@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from vla_ros.learning.actors import Actor
 from vla_ros.learning.dataset import Demonstrations
 from vla_ros.policy.model import Policy
 
@@ -12,8 +13,9 @@ ORDINARY = (0.5, 99.5)  # percentiles between which a command's lead is no outli
 
 
 def set_statistics(policy: Policy, data: Demonstrations) -> None:
-    """Take the statistics from the episodes that are imitated; there must be one."""
+    """Take the statistics from the states that are imitated; there must be one."""
     imitated = data.meta["imitate"][data.states["episode"]]
+    imitated = imitated & (data.states["actor"] != Actor.POLICY)
     states = {
         key: data.states[key][imitated] for key in ("state", "velocity", "command", "imu", "chunk")
     }

@@ -124,6 +124,7 @@ class Trainer:
             self._random.numpy,
             self.group.device,
             policy_config.flow_delay if policy_config.head == "flow" else 0,
+            config.intervention_weight,
         )
         share = config.shared(self.group.share)
         self._losses = Losses(share, self.policy, classifier, batcher, teacher)

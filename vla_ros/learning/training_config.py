@@ -76,6 +76,8 @@ class TrainingConfig:
         lora_targets: Parts of the policy that they adapt.
         teacher: Bundle or checkpoint whose answers are learned beside the demonstrations.
         teaching: Weight of those answers, against 1 of the demonstrations.
+        intervention_weight: Of what an operator did who took over from a policy, against 1 of
+            ordinary demonstrations.
     """
 
     data: tuple[Path, ...]
@@ -110,6 +112,7 @@ class TrainingConfig:
     lora_targets: tuple[str, ...] = LORA_TARGETS
     teacher: Path | None = None
     teaching: float = 1.0
+    intervention_weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -170,6 +173,10 @@ class TrainingConfig:
             )
         if not (math.isfinite(self.teaching) and self.teaching > 0.0):
             raise UserError(f"teaching is {self.teaching}; expected more than 0")
+        if not (math.isfinite(self.intervention_weight) and self.intervention_weight >= 0.0):
+            raise UserError(
+                f"intervention_weight is {self.intervention_weight}; expected 0 or more"
+            )
 
     @property
     def objectives(self) -> Objectives:
