@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from vla_ros.cli import data_list
+from vla_ros.cli import data_check, data_list
 
 data = typer.Typer(
     help="List, mend, check, convert and edit recordings.",
@@ -15,3 +15,4 @@ data = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 data.command("list")(data_list.list_episodes)
+data.command("check")(data_check.check)

@@ -1,0 +1,130 @@
+"""`vla_ros data check`: what is wrong in recorded episodes, and how good each is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from vla_ros.cli.instruction_words import instruction_words
+from vla_ros.data.quality import Finding, QualityReport, Severity, Thresholds, check_recordings
+from vla_ros.data.quality.checker import Inspection, find_episodes
+
+COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
+
+
+def check(
+    recordings: Annotated[
+        list[Path], typer.Argument(help="Folders of recordings, or of episodes; checked as one.")
+    ],
+    report: Annotated[Path | None, typer.Option(help="Write a page (HTML) here.")] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Write the findings here as JSON.")
+    ] = None,
+    fail_on: Annotated[
+        str, typer.Option(help="Exit with 1 from this on: info, warning, error, or never.")
+    ] = "warning",
+    thresholds: Annotated[
+        Path | None, typer.Option(help="YAML file of thresholds that differ.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="One threshold, such as idle_s=5; again.")
+    ] = None,
+    words: Annotated[
+        Path | None, typer.Option(help="File of words that are spelt right, one a line.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes; 0 for one per core.")] = 0,
+) -> None:
+    """Check recorded episodes: exit 0 if they are clean, 1 if not, 2 if they cannot be checked.
+
+    vla_ros data check recordings --report check.html
+    """
+    limit = None if fail_on == "never" else Severity.parse(fail_on)
+    settings = Thresholds.load(thresholds, setting or ())
+    known = instruction_words(words)
+    result = _check(recordings, settings, known, workers)
+    console = Console(soft_wrap=True)
+    show(console, result)
+    if json_path is not None:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False)
+        json_path.write_text(f"{text}\n", encoding="utf-8")
+    if report is not None:
+        from vla_ros.data.quality.page import write_page
+
+        write_page(result, report)
+        console.print(f"{report}: the findings, with pictures", highlight=False)
+    if limit is not None and result.reaches(limit):
+        raise typer.Exit(1)
+
+
+def show(console: Console, result: QualityReport) -> None:
+    """Print a table of episodes, what was found in them, and how often."""
+    table = Table("episode", "score", "s", "found", "instruction")
+    for name in ("score", "s"):
+        next(column for column in table.columns if column.header == name).justify = "right"
+    for item in result.inspections:
+        table.add_row(*_row(item))
+    console.print(table)
+    for finding in result.everything:
+        _say(console, finding)
+    bad = sum(item.worst is not None for item in result.inspections)
+    counts = ", ".join(f"{name} {count}" for name, count in result.counts().items())
+    scores = [item.score for item in result.inspections]
+    console.print(
+        f"{len(scores)} episodes, {bad} with findings{f' ({counts})' if counts else ''}; "
+        f"mean score {sum(scores) / len(scores):.0f}",
+        highlight=False,
+    )
+
+
+def _check(
+    recordings: Sequence[Path], settings: Thresholds, known: frozenset[str], workers: int
+) -> QualityReport:
+    columns = (
+        TextColumn("checking"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[bad]} with findings"),
+        TimeRemainingColumn(),
+    )
+    total = len(find_episodes(recordings))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task, bad = progress.add_task("", total=total, bad=0), 0
+
+        def on_episode(item: Inspection) -> None:
+            nonlocal bad
+            bad += item.worst is not None
+            progress.update(task, advance=1, bad=bad)
+
+        return check_recordings(
+            recordings, settings, known_words=known, workers=workers, on_episode=on_episode
+        )
+
+
+def _row(item: Inspection) -> tuple[str, ...]:
+    names = dict.fromkeys(finding.check for finding in item.findings)
+    colour = COLOURS[item.worst] if item.worst else "green"
+    return (
+        item.name,
+        f"[{colour}]{item.score}[/]",
+        f"{item.summary.duration_s:.1f}",
+        ", ".join(names) or "-",
+        escape(item.summary.instruction or "-"),
+    )
+
+
+def _say(console: Console, finding: Finding) -> None:
+    console.print(
+        f"[{COLOURS[finding.severity]}]{finding.severity.word}[/] "
+        f"{finding.episode or 'recording'}: {finding.check}: {escape(finding.text)}. "
+        f"{escape(finding.remedy)}",
+        highlight=False,
+    )

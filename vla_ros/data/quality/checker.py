@@ -1,0 +1,237 @@
+"""Runs the checks: over an episode, and over what is kept of all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from vla_ros.core.errors import UserError
+from vla_ros.data.episode import episode_folders
+from vla_ros.data.quality import (
+    clock_checks,
+    motion_checks,
+    picture_checks,
+    recording_checks,
+    text_checks,
+    topic_checks,
+)
+from vla_ros.data.quality.check import EpisodeCheck, RecordingCheck
+from vla_ros.data.quality.finding import Finding, Severity
+from vla_ros.data.quality.reading import read_signals
+from vla_ros.data.quality.score import score_of
+from vla_ros.data.quality.summary import Summary, summarize
+from vla_ros.data.quality.thresholds import Thresholds
+
+EPISODE_CHECKS: tuple[EpisodeCheck, ...] = (
+    topic_checks.check_whole,
+    topic_checks.check_format,
+    topic_checks.check_silence,
+    topic_checks.check_rates,
+    topic_checks.check_gaps,
+    topic_checks.check_drops,
+    clock_checks.check_clock,
+    clock_checks.check_skew,
+    clock_checks.check_order,
+    picture_checks.check_frozen,
+    picture_checks.check_exposure,
+    picture_checks.check_holes,
+    motion_checks.check_limits,
+    motion_checks.check_lag,
+    motion_checks.check_idle,
+    text_checks.check_instruction,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """An episode, and what was found in it.
+
+    Attributes:
+        folder: Of the episode.
+        summary: What is kept of it.
+        findings: What is wrong.
+    """
+
+    folder: Path
+    summary: Summary
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the episode."""
+        return self.summary.name
+
+    @property
+    def score(self) -> int:
+        """How good it is, 0 to 100; see `score_of`."""
+        return score_of(self.findings)
+
+    @property
+    def worst(self) -> Severity | None:
+        """Of its findings; None without."""
+        return max((item.severity for item in self.findings), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QualityReport:
+    """What was found in a recording.
+
+    Attributes:
+        inspections: Of its episodes, in order.
+        findings: About the recording as a whole.
+        thresholds: That it was judged by.
+    """
+
+    inspections: tuple[Inspection, ...]
+    findings: tuple[Finding, ...]
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    @property
+    def everything(self) -> list[Finding]:
+        """All findings, those of the recording first."""
+        return [*self.findings, *(f for item in self.inspections for f in item.findings)]
+
+    def reaches(self, severity: Severity) -> bool:
+        """Return whether anything that was found is as bad as `severity`."""
+        return any(item.severity >= severity for item in self.everything)
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how often each check found something, the most frequent first."""
+        return dict(Counter(item.check for item in self.everything).most_common())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "episodes": {
+                item.name: {
+                    "folder": str(item.folder),
+                    "score": item.score,
+                    "duration_s": item.summary.duration_s,
+                    "instruction": item.summary.instruction,
+                    "outcome": item.summary.outcome,
+                    "lag_s": item.summary.lag.seconds if item.summary.lag else None,
+                    "messages": dict(item.summary.messages),
+                    "findings": [finding.to_dict() for finding in item.findings],
+                }
+                for item in self.inspections
+            },
+            "recording": [finding.to_dict() for finding in self.findings],
+            "counts": self.counts(),
+        }
+
+
+def inspect_episode(
+    folder: Path,
+    thresholds: Thresholds,
+    checks: Sequence[EpisodeCheck] = EPISODE_CHECKS,
+) -> Inspection:
+    """Check one episode. One that cannot be read is a finding, and stops no other."""
+    name = folder.name
+    try:
+        signals = read_signals(folder, thresholds)
+    except (UserError, OSError) as error:
+        finding = Finding(
+            check="unreadable",
+            severity=Severity.ERROR,
+            episode=name,
+            expected="an episode that can be read",
+            got=str(error),
+            remedy="Copy it again, try `vla_ros data recover`, or drop it.",
+        )
+        return Inspection(folder=folder, summary=Summary(name=name), findings=(finding,))
+    found = [
+        replace(finding, episode=name)
+        for check in checks
+        for finding in check(signals, thresholds)
+    ]
+    return Inspection(folder=folder, summary=summarize(signals), findings=tuple(found))
+
+
+def inspect_episodes(
+    folders: Sequence[Path], thresholds: Thresholds, *, workers: int = 1
+) -> Iterator[Inspection]:
+    """Check episodes, several at a time; yield them in order as they are done."""
+    if workers <= 1 or len(folders) <= 1:
+        yield from (inspect_episode(folder, thresholds) for folder in folders)
+        return
+    # spawned, not forked: a fork takes the threads' locks of the libraries along
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(inspect_episode, folders, [thresholds] * len(folders))
+
+
+def compare_episodes(
+    inspections: Sequence[Inspection],
+    thresholds: Thresholds,
+    checks: Sequence[RecordingCheck],
+) -> QualityReport:
+    """Compare the episodes with each other, and put everything together."""
+    readable = [item.summary for item in inspections if item.summary.messages]
+    found = [finding for check in checks for finding in check(readable, thresholds)]
+    whole = []
+    for item in inspections:
+        known = {(finding.check, finding.topic) for finding in item.findings}
+        more = [
+            finding
+            for finding in found
+            if finding.episode == item.name and not _said(finding, known)
+        ]
+        whole.append(replace(item, findings=(*item.findings, *more)))
+    return QualityReport(
+        inspections=tuple(whole),
+        findings=tuple(finding for finding in found if not finding.episode),
+        thresholds=thresholds,
+    )
+
+
+def recording_checks_with(known_words: frozenset[str] = frozenset()) -> tuple[RecordingCheck, ...]:
+    """Return the checks of a recording; `known_words` are spelt right whatever it holds."""
+    return (
+        recording_checks.check_contracts,
+        recording_checks.check_duplicates,
+        recording_checks.check_lags,
+        recording_checks.check_outliers,
+        recording_checks.check_balance,
+        text_checks.SpellingCheck(known_words),
+    )
+
+
+def find_episodes(recordings: Sequence[Path]) -> list[Path]:
+    """Return the folders of all episodes of some recordings.
+
+    Raises:
+        UserError: if there is no recording, or one of them is none; names it.
+    """
+    if not recordings:
+        raise UserError("expected the folder of a recording, got none")
+    return [folder for recording in recordings for folder in episode_folders(recording)]
+
+
+def check_recordings(
+    recordings: Sequence[Path],
+    thresholds: Thresholds | None = None,
+    *,
+    known_words: frozenset[str] = frozenset(),
+    workers: int = 1,
+    on_episode: Callable[[Inspection], None] = lambda inspection: None,
+) -> QualityReport:
+    """Check recordings as one; what the command does.
+
+    Raises:
+        UserError: if there is no recording.
+    """
+    thresholds = thresholds or Thresholds()
+    inspections = []
+    for item in inspect_episodes(find_episodes(recordings), thresholds, workers=workers):
+        inspections.append(item)
+        on_episode(item)
+    return compare_episodes(inspections, thresholds, recording_checks_with(known_words))
+
+
+def _said(finding: Finding, known: set[tuple[str, str]]) -> bool:
+    """Return whether the episode's own checks have said the same already: its lag is too long."""
+    return finding.check == "lag" and any(check == "lag" for check, _ in known)
