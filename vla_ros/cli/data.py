@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import typer
 
-from vla_ros.cli import data_check, data_list
+from vla_ros.cli import (
+    data_check,
+    data_delete,
+    data_list,
+    data_merge,
+    data_rename,
+    data_split,
+)
 
 data = typer.Typer(
     help="List, mend, check, convert and edit recordings.",
@@ -16,3 +23,7 @@ data = typer.Typer(
 )
 data.command("list")(data_list.list_episodes)
 data.command("check")(data_check.check)
+data.command("merge")(data_merge.merge)
+data.command("split")(data_split.split)
+data.command("delete")(data_delete.delete)
+data.command("rename")(data_rename.rename)
