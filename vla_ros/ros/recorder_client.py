@@ -11,15 +11,11 @@ from vla_ros_interfaces.srv import LabelEpisode, ResetScene, ScoreScene, StartEp
 
 from vla_ros.core.conventions import NAMESPACE
 from vla_ros.core.errors import UserError
+from vla_ros.ros.episode_instruction import EpisodeInstruction
 from vla_ros.ros.graph_client import GraphClient
-from vla_ros.ros.instruction_sender import InstructionSender
 from vla_ros.ros.qos import latched_qos
 
 RECORDER = f"{NAMESPACE}/recorder"
-#: The policy drops an instruction that nobody repeats; it is repeated this often [s].
-REPEAT_S = 0.2
-#: A status that says after this long that nothing is recorded means that another has ended it [s].
-SETTLE_S = 1.0
 #: A simulator lays a scene within this time [s].
 RESET_S = 15.0
 
@@ -38,12 +34,10 @@ class RecorderClient:
         self.status: Any = None
         self.actor = ""
         self._heard_s = time.monotonic()
-        self._instruction = InstructionSender(client.node, topic=f"{NAMESPACE}/instruction")
-        self._told, self._started_s = "", 0.0
+        self._instruction = EpisodeInstruction(client.node, topic=f"{NAMESPACE}/instruction")
         node, qos = client.node, latched_qos()
         node.create_subscription(RecorderStatus, f"{RECORDER}/status", self._on_status, qos)
         node.create_subscription(Acting, f"{NAMESPACE}/gate/acting", self._on_acting, qos)
-        self._repeat = node.create_timer(REPEAT_S, self._on_repeat)
 
     @property
     def silent_s(self) -> float:
@@ -68,9 +62,7 @@ class RecorderClient:
         """
         request = StartEpisode.Request(instruction=instruction, operator_name=operator)
         answer = self._call(StartEpisode, "start", request)
-        if instruction:
-            self._told, self._started_s = instruction, time.monotonic()
-            self._on_repeat()
+        self._instruction.begin(instruction)
         return str(answer.path)
 
     def stop(self) -> str:
@@ -82,7 +74,7 @@ class RecorderClient:
         try:
             return str(self._call(Trigger, "stop", Trigger.Request()).message)
         finally:
-            self._rest()
+            self._instruction.end()
 
     def label(self, outcome: str, text: str = "") -> str:
         """Say of the episode that is recorded, or of the last one, what came of it.
@@ -102,7 +94,7 @@ class RecorderClient:
         try:
             return str(self._call(Trigger, "discard", Trigger.Request()).message)
         finally:
-            self._rest()
+            self._instruction.end()
 
     def undo(self) -> str:
         """Take back what was discarded last.
@@ -140,21 +132,9 @@ class RecorderClient:
             raise UserError(f"{name}: {answer.message}")
         return answer
 
-    def _rest(self) -> None:
-        """Tell the policy that there is nothing to do."""
-        if self._told:
-            self._told = ""
-            self._instruction.clear()
-
-    def _on_repeat(self) -> None:
-        if self._told:
-            self._instruction.send(self._told)
-
     def _on_status(self, message: RecorderStatus) -> None:
         self.status, self._heard_s = message, time.monotonic()
-        settled = self._heard_s - self._started_s > SETTLE_S
-        if settled and message.state != RecorderStatus.RECORDING:
-            self._rest()
+        self._instruction.notice(recording=message.state == RecorderStatus.RECORDING)
 
     def _on_acting(self, message: Acting) -> None:
         self.actor = message.actor

@@ -32,29 +32,28 @@ release first. The end of a connection that has the arm is silence, not letting 
 and is held, until somebody presses and lets go.
 
 A page of any web site can make its visitor's browser connect to this machine. So browsers are
-heard from pages of this machine only, unless `origins` names others; beyond the loopback a `token`
-is needed, given as `ws://host:port/?token=...`.
+heard from pages of this machine only, unless `origins` names others, or there is a `token`, which
+no other page knows; it is given as `ws://host:port/?token=...`, and needed beyond the loopback.
+What may be asked of the recorder is said in `recording_desk`.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
 import logging
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 from vla_ros.core.errors import UserError
 from vla_ros.teleop.device import Feed
 from vla_ros.teleop.intent import Intent, Mode, Situation
 from vla_ros.teleop.network_messages import Refused, read_move
 from vla_ros.teleop.network_settings import NetworkSettings
+from vla_ros.teleop.pages import Page, answer_request
+from vla_ros.teleop.recording_desk import RecordingDesk, read_request
 
 if TYPE_CHECKING:
     from websockets.http11 import Request, Response
@@ -63,6 +62,8 @@ if TYPE_CHECKING:
 VERSION = 1
 #: How often clients are told what is going on [s], and the largest message that is read [bytes].
 TELL_S, MAX_BYTES = 0.05, 8192
+#: Of what the recorder does they are told every so many times.
+DESK_TURNS = 5
 #: After the end of a connection that had the arm nobody is heard for so long [ns]: what the others
 #: say must not be taken for its letting go.
 SILENCE_NS = 200_000_000
@@ -70,14 +71,6 @@ SILENCE_NS = 200_000_000
 LOCAL_PAGES = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """A file that the server gives to browsers, so that a page and its socket are one address."""
-
-    type: str
-    body: bytes
 
 
 class NetworkDevice:
@@ -89,6 +82,7 @@ class NetworkDevice:
         axes: Mapping[Mode, tuple[str, ...]],
         *,
         pages: Mapping[str, Page] | None = None,
+        desk: RecordingDesk | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Prepare to serve.
@@ -97,11 +91,13 @@ class NetworkDevice:
             settings: Where.
             axes: The modes that are offered, with the names of their axes.
             pages: Path such as `/` to what a browser gets there.
+            desk: Passes on what operators ask of the recorder; without it nothing can be asked.
             clock_ns: The clock that `read` is called with [ns].
         """
         self.settings = settings
         self._axes = {mode: tuple(names) for mode, names in axes.items()}
         self._pages = dict(pages or {})
+        self._desk = desk
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
         self._owner: object | None = None
@@ -134,12 +130,13 @@ class NetworkDevice:
         except ImportError as error:
             raise UserError("teleop: the network device needs `pip install websockets`") from error
         settings = self.settings
+        allowed = [None, LOCAL_PAGES, *settings.origins]
         try:
             self._server = serve(
                 self._attend,
                 settings.host,
                 settings.port,
-                origins=[None, LOCAL_PAGES, *settings.origins],  # type: ignore[list-item]
+                origins=None if settings.token else allowed,  # type: ignore[arg-type]
                 process_request=self._answer_request,
                 compression=None,
                 max_size=MAX_BYTES,
@@ -180,14 +177,17 @@ class NetworkDevice:
         """Speak with one client to its end, in a thread of its own."""
         from websockets.exceptions import ConnectionClosed
 
-        next_ns = 0
+        next_ns = turn = 0
         try:
             connection.send(json.dumps(self._greeting()))
             while self._server is not None:
                 now_ns = self._clock_ns()
                 if now_ns >= next_ns:
                     connection.send(json.dumps(self._report(connection, now_ns)))
-                    next_ns = now_ns + round(TELL_S * 1e9)
+                    if self._desk is not None and turn % DESK_TURNS == 0:
+                        report = {"type": "recording", **self._desk.report()}
+                        connection.send(json.dumps(report))
+                    next_ns, turn = now_ns + round(TELL_S * 1e9), turn + 1
                 try:
                     text = connection.recv(timeout=max(0.0, (next_ns - now_ns) * 1e-9))
                 except TimeoutError:
@@ -203,6 +203,10 @@ class NetworkDevice:
 
     def _hear(self, client: object, text: str | bytes) -> None:
         now_ns = self._clock_ns()
+        request = read_request(text) if self._desk is not None else None
+        if self._desk is not None and request is not None:
+            self._desk.ask(request)
+            return
         move = read_move(text, self._axes)
         delay_s = (now_ns - move.tick * 1_000_000) * 1e-9
         if not -0.002 <= delay_s <= self.settings.max_delay_s:
@@ -273,26 +277,4 @@ class NetworkDevice:
         }
 
     def _answer_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Give a page to a browser; refuse a client without the token; None to go on."""
-        from websockets.datastructures import Headers
-        from websockets.http11 import Response
-
-        address = urlsplit(request.path)
-        token = parse_qs(address.query).get("token", [""])[-1]
-        if not hmac.compare_digest(token.encode(), self.settings.token.encode()):
-            return connection.respond(HTTPStatus.FORBIDDEN, "the token is missing or wrong\n")
-        if request.headers.get("Upgrade", "").lower() == "websocket":
-            return None
-        page = self._pages.get(address.path)
-        if page is None:
-            return connection.respond(HTTPStatus.NOT_FOUND, "operators connect by WebSocket\n")
-        headers = Headers(
-            {
-                "Content-Type": page.type,
-                "Content-Length": str(len(page.body)),
-                "Connection": "close",
-                "Cache-Control": "no-store",
-                "X-Frame-Options": "DENY",
-            }
-        )
-        return Response(HTTPStatus.OK, "OK", headers, page.body)
+        return answer_request(connection, request, self.settings.token, self._pages)

@@ -30,6 +30,21 @@ class Move:
     speed: float = 1.0
 
 
+def read_object(text: str | bytes) -> dict[str, Any]:
+    """Return the object of a frame.
+
+    Raises:
+        Refused: if it holds none.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"expected JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise Refused(f"expected an object, got {type(values).__name__}")
+    return values
+
+
 def read_move(text: str | bytes, axes: Mapping[Mode, tuple[str, ...]]) -> Move:
     """Return what a client asks for.
 
@@ -40,7 +55,7 @@ def read_move(text: str | bytes, axes: Mapping[Mode, tuple[str, ...]]) -> Move:
     Raises:
         Refused: if anything in it is not as it should be; names it.
     """
-    values = _read_object(text)
+    values = read_object(text)
     if values.get("type") != "move":
         raise Refused(f"type: expected move, got {values.get('type')!r}")
     unknown = [key for key in values if key not in KEYS]
@@ -69,16 +84,6 @@ def read_move(text: str | bytes, axes: Mapping[Mode, tuple[str, ...]]) -> Move:
         else _numbers("positions", positions, axes.get(Mode.JOINT, ()), FARTHEST_RAD),
         speed=speed,
     )
-
-
-def _read_object(text: str | bytes) -> dict[str, Any]:
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Refused(f"expected JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise Refused(f"expected an object, got {type(values).__name__}")
-    return values
 
 
 def _numbers(key: str, values: Any, names: tuple[str, ...], most: float) -> dict[str, float]:

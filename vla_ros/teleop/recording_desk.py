@@ -22,14 +22,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from vla_ros.teleop.network_messages import Refused
+from vla_ros.teleop.network_messages import Refused, read_object
 
 #: Longest instruction [characters].
 LONGEST = 500
 
 
 class DeskCommand(StrEnum):
-    """What may be asked; success and failure label the episode, and end it while it is recorded."""
+    """What may be asked; success and failure label an episode, and end it if it still runs."""
 
     START = "start"
     STOP = "stop"
@@ -57,15 +57,18 @@ class RecordingDesk(Protocol):
         """Return what operators are told, without its `type`."""
 
 
-def read_request(values: Mapping[str, Any]) -> DeskRequest:
-    """Return what a client asks for.
+def read_request(text: str | bytes) -> DeskRequest | None:
+    """Return what a frame asks for; None if it is of another type.
 
     Raises:
         Refused: if anything in it is not as it should be; names it.
     """
-    command, text = values.get("command"), values.get("text", "")
+    values = read_object(text)
+    if values.get("type") != "record":
+        return None
+    command, words = values.get("command"), values.get("text", "")
     if command not in list(DeskCommand):
         raise Refused(f"command: expected one of {', '.join(DeskCommand)}, got {command!r}")
-    if not isinstance(text, str) or len(text) > LONGEST or not text.isprintable():
-        raise Refused(f"text: expected a line of at most {LONGEST} characters, got {text!r:.80}")
-    return DeskRequest(command=DeskCommand(command), text=text.strip())
+    if not isinstance(words, str) or len(words) > LONGEST or not words.isprintable():
+        raise Refused(f"text: expected a line of at most {LONGEST} characters, got {words!r:.80}")
+    return DeskRequest(command=DeskCommand(command), text=words.strip())
