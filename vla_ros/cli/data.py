@@ -9,6 +9,7 @@ import typer
 
 from vla_ros.cli import (
     data_check,
+    data_convert,
     data_delete,
     data_list,
     data_merge,
@@ -23,6 +24,7 @@ data = typer.Typer(
 )
 data.command("list")(data_list.list_episodes)
 data.command("check")(data_check.check)
+data.command("convert")(data_convert.convert)
 data.command("merge")(data_merge.merge)
 data.command("split")(data_split.split)
 data.command("delete")(data_delete.delete)
