@@ -1,0 +1,334 @@
+"""What a recorder does with messages and requests, one after the other, in a single thread."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vla_ros import __version__
+from vla_ros.core.errors import UserError
+from vla_ros.data.episode import DISCARDED, Episode, Outcome, read_episode, write_episode
+from vla_ros.data.message_file import TopicSpec
+from vla_ros.data.recording.boundaries import Boundaries, Edge
+from vla_ros.data.recording.context import CHUNK, READ, Context, read_bundle
+from vla_ros.data.recording.disk_sync import DiskSync
+from vla_ros.data.recording.episode_writer import EpisodeWriter, describe_refusal
+from vla_ros.data.recording.inbox import Inbox
+from vla_ros.data.recording.recording_folder import RecordingFolder
+from vla_ros.data.recording.report import RecorderReport
+from vla_ros.data.recording.ring import Ring
+from vla_ros.data.recording.settings import Arrival, RecorderSettings
+from vla_ros.data.recording.topic_watch import TopicWatch
+
+
+class Session:
+    """Episodes of one recorder, from its start to its end.
+
+    Attributes:
+        topics: What is recorded, by name; others may add to it.
+        report: What goes on, as of the last `look`.
+    """
+
+    def __init__(
+        self,
+        settings: RecorderSettings,
+        place: RecordingFolder,
+        *,
+        sync: DiskSync,
+        watch: TopicWatch,
+        inbox: Inbox,
+        now_ns: Callable[[], int],
+    ) -> None:
+        """Begin without an episode.
+
+        Args:
+            settings: What for, and bounds.
+            place: Where.
+            sync: Is told which file to wait for.
+            watch: Knows what is amiss with topics.
+            inbox: Knows what was lost before it came here.
+            now_ns: The clock of the stamps [ns].
+        """
+        self._settings, self._place, self._sync = settings, place, sync
+        self._watch, self._inbox, self._now_ns = watch, inbox, now_ns
+        self._log = logging.getLogger("vla_ros.recorder")
+        self._context = Context()
+        self._ring = Ring(settings.kept_s, settings.recent_bytes) if settings.kept_s else None
+        self._boundaries = Boundaries(idle_s=settings.idle_s, longest_s=settings.longest_s)
+        self.topics: dict[str, TopicSpec] = {}
+        self._latched: dict[str, Arrival] = {}
+        self._operator = settings.operator
+        self._writer: EpisodeWriter | None = None
+        self._last: Path | None = None
+        self._refused_before: dict[str, int] = {}
+        self._unread: dict[str, str] = {}
+        self._seen: dict[str, str] = {}
+        self._completed = place.completed()
+        self.report = RecorderReport()
+        self.look()
+
+    @property
+    def recording(self) -> bool:
+        """Whether an episode is being recorded."""
+        return self._writer is not None
+
+    def take(self, arrival: Arrival) -> None:
+        """Handle a message of a topic that is known."""
+        topic = arrival.topic
+        latched = self.topics[topic].latched
+        if latched:
+            self._latched[topic] = arrival
+        if topic in READ:
+            self._observe(arrival)
+        if self._settings.continuous:
+            self._cut_by_itself(arrival)
+        if self._writer is not None:
+            self._guard(lambda: self._write([arrival]))
+        elif self._ring is not None:
+            self._ring.add(arrival, latched=latched)
+
+    def tick(self) -> None:
+        """Look after the files, when messages come or not."""
+        self._guard(lambda: self._write([]))
+
+    def begin(self, instruction: str, operator: str) -> Path:
+        """Begin an episode after ending the one before; return its folder.
+
+        Raises:
+            UserError: if the disk refuses.
+        """
+        self._operator = operator or self._operator
+        self.close()
+        return self._begin_or_say(instruction, [])
+
+    def end(self) -> Episode:
+        """End the episode.
+
+        Raises:
+            UserError: if there is none.
+        """
+        if self._writer is None:
+            raise UserError("no episode is being recorded")
+        self.look()
+        return self._finish(self._writer)
+
+    def close(self) -> None:
+        """End the episode if there is one."""
+        if self._writer is not None:
+            self.end()
+
+    def label(self, outcome: Outcome, text: str, number: int) -> Episode:
+        """Say what came of an episode; -1 is this or the last one.
+
+        Raises:
+            UserError: if there is no such episode, or the disk refuses.
+        """
+        folder = self._place.find(number) if number >= 0 else self._current()
+        writer = self._writer
+        here = writer is not None and writer.folder == folder
+        before = writer.episode if writer is not None and here else read_episode(folder)
+        episode = replace(before, outcome=outcome, label=text)
+        try:
+            write_episode(folder, episode)
+        except OSError as error:
+            raise UserError(f"{folder}: {describe_refusal(error)}") from error
+        if writer is not None and here:
+            writer.episode = episode
+        return episode
+
+    def discard(self) -> Path:
+        """Put this or the last episode aside; return the folder that it had.
+
+        Raises:
+            UserError: if there is none.
+        """
+        self.close()
+        folder, self._last = self._current(), None
+        self._place.discard(folder)
+        self._completed = self._place.completed()
+        return folder
+
+    def undo(self) -> Path:
+        """Take back what was discarded last; return its folder.
+
+        Raises:
+            UserError: if nothing is discarded.
+        """
+        folder = self._place.restore()
+        if self._writer is None:
+            self._last = folder
+        self._completed = self._place.completed()
+        return folder
+
+    def save_recent(self, span_s: float, instruction: str) -> Path:
+        """Make an episode of the last `span_s` [s]; all that is in memory for 0.
+
+        Raises:
+            UserError: if nothing is in memory, or the disk refuses.
+        """
+        if self._ring is None or not self._settings.recent_s:
+            raise UserError("nothing is kept in memory; start the recorder with recent_s above 0")
+        if self._writer is not None:
+            raise UserError("an episode is being recorded, and the last seconds are in it")
+        arrivals = self._ring.latest(span_s)
+        if not arrivals:
+            raise UserError("nothing has come yet")
+        folder = self._begin_or_say(instruction, arrivals)
+        self.close()
+        return folder
+
+    def look(self) -> None:
+        """Look for what is amiss, and report."""
+        now_ns, free, writer = self._now_ns(), self._place.free_bytes(), self._writer
+        refused = {
+            topic: count - self._refused_before.get(topic, 0)
+            for topic, count in self._inbox.refused().items()
+        }
+        amiss = self._watch.findings(now_ns) | self._amiss(free, refused)
+        changed: dict[str, Any] = {}
+        if writer is not None:
+            self._seen |= amiss
+            changed = {
+                "path": str(writer.folder),
+                "instruction": writer.episode.instruction,
+                "duration_s": 1e-9 * (now_ns - writer.episode.start_ns),
+                "messages": writer.messages,
+                "bytes": writer.size,
+            }
+        self.report = replace(
+            self.report,
+            recording=writer is not None,
+            watching=self._ring is not None,
+            lost=sum(refused.values()) + self._watch.missed(),
+            disk_free=free,
+            episodes=self._completed,
+            warnings=tuple(amiss.values()),
+            **changed,
+        )
+
+    def _observe(self, arrival: Arrival) -> None:
+        writer = self._writer
+        if not self._read(lambda: self._context.observe(arrival), arrival.topic):
+            return
+        if writer and self._context.instruction and not writer.episode.instruction:
+            described = replace(writer.episode, instruction=self._context.instruction)
+            self._guard(lambda: writer.describe(described))
+
+    def _observe_bundle(self, writer: EpisodeWriter, arrival: Arrival) -> None:
+        def read() -> None:
+            writer.bundle = read_bundle(arrival)
+
+        self._read(read, arrival.topic)
+
+    def _read(self, read: Callable[[], None], topic: str) -> bool:
+        """Read a message; return False for foreign bytes, which are recorded and named."""
+        try:
+            read()
+        except Exception as error:  # noqa: BLE001 whatever is wrong with them
+            self._unread[f"{topic} unread"] = f"{topic}: cannot be read: {error!r}"
+            return False
+        return True
+
+    def _cut_by_itself(self, arrival: Arrival) -> None:
+        """Begin or end an episode where the stream says so."""
+        edge = self._boundaries.check(self._context, arrival.log_ns, recording=self.recording)
+        if edge is None:
+            return
+        self.close()
+        if edge is Edge.END:
+            return
+        lead: list[Arrival] = []
+        if edge is Edge.BEGIN and self._ring is not None:
+            lead = self._ring.latest(self._settings.lead_s)
+        try:
+            self._begin_or_say("", lead)
+        except UserError as error:
+            self._log.error("%s", error)
+
+    def _begin_or_say(self, instruction: str, first: Sequence[Arrival]) -> Path:
+        """Begin an episode with what came before it, or else with what is latched.
+
+        Raises:
+            UserError: if the disk refuses.
+        """
+        settings, now_ns = self._settings, self._now_ns()
+        episode = Episode(
+            number=self._place.next_number(),
+            instruction=instruction or self._context.instruction,
+            operator=self._operator,
+            contract=settings.contract.name,
+            contract_sha256=settings.contract_sha256,
+            software=__version__,
+            start_ns=first[0].log_ns if first else now_ns,
+        )
+        self._seen, self._refused_before = dict(self._unread), self._inbox.refused()
+        self._watch.forget()
+        try:
+            self._writer = EpisodeWriter(self._place, settings, self._sync, episode)
+        except OSError as error:
+            self._place.release()
+            raise UserError(f"{self._place.path}: {describe_refusal(error)}") from error
+        folder = self._last = self._writer.folder
+        self._boundaries.begun(episode.instruction, now_ns)
+        held = [item._replace(log_ns=now_ns) for item in self._latched.values()]
+        self._guard(lambda: self._write(first or held))
+        if self._ring is not None:
+            self._ring.clear()
+        return folder
+
+    def _write(self, arrivals: Sequence[Arrival]) -> None:
+        """Append messages to the episode, if there is one."""
+        if self._writer is not None:
+            for arrival in arrivals:
+                self._writer.add(arrival, self.topics[arrival.topic])
+                if arrival.topic == CHUNK and not self._writer.bundle:
+                    self._observe_bundle(self._writer, arrival)
+            self._writer.tick()
+
+    def _guard(self, act: Callable[[], None]) -> None:
+        """Do something with files; a disk that refuses ends the episode, and what it had stays."""
+        try:
+            act()
+        except OSError as error:
+            self._log.error("%s", describe_refusal(error))
+            if self._writer is not None:
+                self._finish(self._writer, cut=describe_refusal(error))
+
+    def _finish(self, writer: EpisodeWriter, cut: str = "") -> Episode:
+        """Close the episode; where the disk refuses even that, the next start mends it."""
+        self._writer = None
+        try:
+            episode = writer.close(list(self._seen.values()), cut)
+        except OSError as error:
+            self._log.error("%s: %s; the next start mends it", writer.folder, error)
+            return writer.episode
+        self._completed = self._place.completed()
+        return episode
+
+    def _current(self) -> Path:
+        """Return the folder of this or the last episode.
+
+        Raises:
+            UserError: if there is none.
+        """
+        if self._last is None:
+            raise UserError(f"no episode was recorded since the start, or it is in {DISCARDED}/")
+        return self._last
+
+    def _amiss(self, free: int, refused: dict[str, int]) -> dict[str, str]:
+        """Return what is amiss with the disk, by a key that stays the same while it lasts."""
+        found = dict(self._unread)
+        if free < self._settings.low_disk_bytes:
+            found["disk low"] = f"disk: only {free / 1e9:.2f} GB are free"
+        waiting = self._inbox.waiting
+        if waiting > 0.5 * self._settings.queue_bytes:
+            found["disk slow"] = f"disk: is too slow, {waiting / 1e6:.0f} MB wait in memory"
+        for topic, count in refused.items():
+            if count:
+                found[f"{topic} refused"] = (
+                    f"{topic}: {count} messages were lost, since the disk is too slow"
+                )
+        return found
