@@ -23,7 +23,7 @@ class Actor(IntEnum):
     OPERATOR = 2
 
 
-def actor_weights(actors: NDArray[np.integer], intervention_weight: float) -> NDArray[np.float32]:
+def actor_weights(actors: NDArray[np.generic], intervention_weight: float) -> NDArray[np.float32]:
     """Return what each state's chunk counts in imitation (N,).
 
     Args:
@@ -34,4 +34,4 @@ def actor_weights(actors: NDArray[np.integer], intervention_weight: float) -> ND
     weights = np.zeros(len(Actor), np.float32)
     weights[Actor.DEMONSTRATOR] = 1.0
     weights[Actor.OPERATOR] = intervention_weight
-    return weights[actors]
+    return np.asarray(weights[np.asarray(actors, np.int64)], np.float32)
