@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 VERSION = 1
 #: How often clients are told what is going on [s], and the largest message that is read [bytes].
 TELL_S, MAX_BYTES = 0.05, 8192
+#: Browsers open connections ahead, on which nothing comes; `stop` waits for them so long [s].
+OPEN_S = 2.0
 #: Of what the recorder does they are told every so many times.
 DESK_TURNS = 5
 #: After the end of a connection that had the arm nobody is heard for so long [ns]: what the others
@@ -140,6 +142,7 @@ class NetworkDevice:
                 process_request=self._answer_request,
                 compression=None,
                 max_size=MAX_BYTES,
+                open_timeout=OPEN_S,
                 ping_interval=2.0,
                 ping_timeout=5.0,
                 logger=logging.getLogger(f"{__name__}.websockets"),
