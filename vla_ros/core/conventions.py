@@ -20,5 +20,9 @@ IMU_WINDOW = 20
 #: Drivers and discovery take their time: what is missing is no fault for this long [ns].
 PATIENCE_NS = 3_000_000_000
 
+#: Where a simulator tells what its scene can be drawn again from (JSON, latched): a recording that
+#: has it can be replayed in other looks. Not in the contract, so no policy gets it.
+SCENE_TOPIC = "/sim/scene"
+
 #: Longest wait for the other messages of the instant that a camera's frame belongs to [s].
 SETTLE_S = 0.012

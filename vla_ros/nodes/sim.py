@@ -126,8 +126,8 @@ class SimNode(ManagedNode):
         self._scene = scene
         self._held = self._tabletop.command
         self._trusting = False
-        self._stamp_ns = self._reset_ns = self._now_ns()
-        self._next_frame_ns = self._stamp_ns
+        self._stamp_ns = self._reset_ns = self._next_frame_ns = self._now_ns()
+        self._sensors.publish_scene(self._tabletop)
         self.get_logger().info(f"scene {scene.seed} ({scene.skill}): {scene.text}")
 
     def _serve_resets(self) -> None:

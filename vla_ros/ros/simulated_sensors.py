@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,13 +12,15 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, Imu, JointState
+from std_msgs.msg import String
 
 from vla_ros.contract import DEPTHS, IMAGES, IMU, STATE, FeatureKind, RobotContract
+from vla_ros.core.conventions import SCENE_TOPIC
 from vla_ros.core.types import FloatArray
 from vla_ros.ros.images import AnyArray, write_image
 from vla_ros.ros.imu import write_imu
 from vla_ros.ros.joints import write_joint_state
-from vla_ros.ros.qos import command_qos, event_qos, sensor_qos
+from vla_ros.ros.qos import command_qos, event_qos, latched_qos, sensor_qos
 from vla_ros.ros.stamps import to_time
 
 IMU_FRAME = "imu_link"
@@ -68,6 +71,10 @@ class SimulatedRobot(Protocol):
         """Return a picture (H, W, 3) of the whole scene."""
         ...
 
+    def scene_values(self) -> dict[str, Any]:
+        """Return what the scene can be drawn again from, as JSON."""
+        ...
+
     def link_transforms(self) -> list[tuple[str, str, FloatArray, FloatArray]]:
         """Return parent, child, xyz (3,) [m] and quat_xyzw (4,) of every link."""
         ...
@@ -100,11 +107,16 @@ class SimulatedSensors:
         }
         self._overview = make(Image, OVERVIEW_TOPIC, sensor_qos())
         self._next_overview_ns = 0
+        self._scene = make(String, SCENE_TOPIC, latched_qos())
         self._tf = _transform_publisher(node)
 
     def publish_time(self, stamp_ns: int) -> None:
         """Publish `/clock`."""
         self._clock.publish(Clock(clock=to_time(stamp_ns)))
+
+    def publish_scene(self, robot: SimulatedRobot) -> None:
+        """Publish what the scene can be drawn again from, for recordings to keep."""
+        self._scene.publish(String(data=json.dumps(robot.scene_values())))
 
     def publish_state(self, robot: SimulatedRobot, stamp_ns: int) -> None:
         """Publish joint states."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -13,6 +14,7 @@ from vla_ros.core.conventions import IMU_WINDOW
 from vla_ros.core.types import FloatArray
 from vla_ros.sim.model import CAMERAS, FIELD_OF_VIEW, JOINTS, PHYSICS_STEP_S, build_model
 from vla_ros.sim.rendering import CameraNoise, Float32Array, ImuNoise, Renderer, UInt8Array
+from vla_ros.sim.scene_record import scene_values
 from vla_ros.sim.scenes import Scene
 from vla_ros.sim.tasks import Score, TaskJudge
 
@@ -104,6 +106,10 @@ class Tabletop:
         if self._scene is None:
             raise RuntimeError("Tabletop.reset(scene) has not been called yet")
         return self._scene
+
+    def scene_values(self) -> dict[str, Any]:
+        """Return what the scene can be drawn again from, as JSON."""
+        return scene_values(self.scene)
 
     @property
     def time_s(self) -> float:

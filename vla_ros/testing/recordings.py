@@ -30,6 +30,7 @@ from vla_ros.ros.imu import write_imu
 from vla_ros.ros.joints import CommandCodec, write_joint_state
 from vla_ros.ros.stamps import to_time
 from vla_ros.safety import make_gate
+from vla_ros.sim.scene_record import SCENE_KEY, scene_values
 from vla_ros.sim.scenes import Scene, sample_scene
 from vla_ros.sim.tabletop import CONTROL_STEP_S, Tabletop
 
@@ -91,6 +92,7 @@ def _record(
         operator="scripted expert",
         software=__version__,
         start_ns=start_ns,
+        extra={SCENE_KEY: scene_values(scene)},
     )
     folder = recording / episode.name
     folder.mkdir()
