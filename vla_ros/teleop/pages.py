@@ -9,6 +9,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from vla_ros.core.resources import resource_path
+
 if TYPE_CHECKING:
     from websockets.http11 import Request, Response
     from websockets.sync.server import ServerConnection
@@ -30,6 +32,16 @@ class Page:
 
     type: str
     body: bytes
+
+
+def operator_pages() -> dict[str, Page]:
+    """Return the page through which an operator moves the robot and records, by its path.
+
+    Raises:
+        UserError: if the installation lacks it.
+    """
+    body = resource_path("config/web/operator.html").read_bytes()
+    return {"/": Page(type="text/html; charset=utf-8", body=body)}
 
 
 def answer_request(
