@@ -77,6 +77,7 @@ def convert_with_lerobot(
                 rows, length, dropped = _rows(folder, conversion)
                 for row in rows:
                     dataset.add_frame(row)
+                _make_scalar(dataset.episode_buffer, described)
                 dataset.save_episode()
         except UserError as error:
             result: Processed[dict[str, Any]] = Processed(source=source, error=str(error))
@@ -103,6 +104,16 @@ def convert_with_lerobot(
         skipped=skipped,
         writer="lerobot",
     )
+
+
+def _make_scalar(buffer: dict[str, Any], features: dict[str, dict[str, Any]]) -> None:
+    """Make numbers of an episode's arrays of one number.
+
+    LeRobot 0.4.4 asks for such arrays, and then converts them in a way that numpy 2.4 refuses.
+    """
+    for name, feature in features.items():
+        if feature["shape"] == (1,):
+            buffer[name] = [each.reshape(()) for each in buffer[name]]
 
 
 def _rows(folder: Path, conversion: Conversion) -> tuple[Iterator[dict[str, Any]], int, int]:
