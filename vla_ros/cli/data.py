@@ -23,6 +23,7 @@ data = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 data.command("list")(data_list.list_episodes)
+data.command("recover")(data_recover.recover)
 data.command("check")(data_check.check)
 data.command("convert")(data_convert.convert)
 data.command("merge")(data_merge.merge)

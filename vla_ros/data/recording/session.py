@@ -66,6 +66,7 @@ class Session:
         self._refused_before: dict[str, int] = {}
         self._unread: dict[str, str] = {}
         self._seen: dict[str, str] = {}
+        self._amiss_before: dict[str, str] = {}
         self._completed = place.completed()
         self.report = RecorderReport()
         self.look()
@@ -188,6 +189,7 @@ class Session:
             for topic, count in self._inbox.refused().items()
         }
         amiss = self._watch.findings(now_ns) | self._amiss(free, refused)
+        self._say_changes(amiss)
         changed: dict[str, Any] = {}
         if writer is not None:
             self._seen |= amiss
@@ -208,6 +210,16 @@ class Session:
             warnings=tuple(amiss.values()),
             **changed,
         )
+
+    def _say_changes(self, amiss: dict[str, str]) -> None:
+        """Log what is amiss when it begins, and when it is over."""
+        before, self._amiss_before = self._amiss_before, amiss
+        for key, text in amiss.items():
+            if key not in before:
+                self._log.warning("%s", text)
+        for key in before:
+            if key not in amiss:
+                self._log.info("%s: no more", key)
 
     def _observe(self, arrival: Arrival) -> None:
         writer = self._writer
