@@ -13,6 +13,7 @@ from vla_ros.cli import (
     data_delete,
     data_list,
     data_merge,
+    data_recover,
     data_rename,
     data_split,
 )
