@@ -96,7 +96,8 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
         nodes += _acting(shared, options)
     device = options.teleop or (DEFAULT_TELEOP if collects else NOBODY)
     if device != NOBODY:
-        nodes.append(NodeDescription(name="teleop", parameters={**shared, "device": device}))
+        operated: dict[str, Value] = {"device": device, "terminal": options.terminal}
+        nodes.append(NodeDescription(name="teleop", parameters={**shared, **operated}))
     recordings = options.recordings or (DEFAULT_RECORDINGS if collects else "")
     if recordings:
         nodes.append(_recorder(shared, recordings, options))

@@ -38,6 +38,9 @@ class Options:
             "choices": ("", NOBODY, *DEVICES),
         },
     )
+    terminal: str = field(
+        default="", metadata={"help": "terminal of the keyboard that moves the robot: /dev/pts/3"}
+    )
     recordings: str = field(
         default="",
         metadata={

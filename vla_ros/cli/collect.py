@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from rich.console import Console
 from vla_ros.bringup.background import BackgroundGraph
 from vla_ros.bringup.graph import DEFAULT_RECORDINGS, DEFAULT_TELEOP, DISCOVERY, describe
 from vla_ros.bringup.options import Options
-from vla_ros.cli.collect_commands import InputReader, KeyReader, single_keys
+from vla_ros.cli.collect_inputs import Inputs
 from vla_ros.cli.collect_session import Session, SessionSettings
 from vla_ros.cli.collect_view import LineView, LiveView, Moment, View
 from vla_ros.contract import RobotContract, load_contract
@@ -142,18 +142,21 @@ class _Collection:
         os.environ.setdefault(DISCOVERY, "LOCALHOST")
         domain = int(os.environ.get("ROS_DOMAIN_ID") or 0)
         log = Path(self.options.recordings) / "collect.log"
-        arguments = ["collect", *self.options.arguments()]
         console.print(f"starting {', '.join(_names(self.options))} in ROS domain {domain} ...")
         try:
-            with BackgroundGraph(arguments, log=log, domain=domain) as graph:
+            with contextlib.ExitStack() as stack:
+                inputs = stack.enter_context(Inputs(self.options.teleop))
+                options = replace(self.options, terminal=inputs.terminal)
+                arguments = ["collect", *options.arguments()]
+                graph = stack.enter_context(BackgroundGraph(arguments, log=log, domain=domain))
                 graph.wait_ready(START_S)
-                status = self._record(console, graph)
+                status = self._record(console, graph, inputs)
         except KeyboardInterrupt:  # while it starts; after that an interruption is noticed
             status = INTERRUPTED if self.settings.episodes else 0
         console.print("everything is shut down")
         return status
 
-    def _record(self, console: Console, graph: BackgroundGraph) -> int:
+    def _record(self, console: Console, graph: BackgroundGraph, inputs: Inputs) -> int:
         # rclpy reads the environment as it is imported
         from vla_ros.ros.graph_client import GraphClient
         from vla_ros.ros.recorder_client import RecorderClient
@@ -168,7 +171,7 @@ class _Collection:
             view = self._view(console)
             session = Session(recorder, self.settings, view.say)
             with view:
-                self._follow(client, recorder, session, view, graph)
+                self._follow(client, recorder, session, (view, inputs, graph))
             folder = self.options.recordings
             console.print(f"{session.complete} episodes in {folder}; log: {graph.log}")
             if session.fault and not client.interrupted:
@@ -179,34 +182,28 @@ class _Collection:
             client.close()
 
     def _follow(
-        self, client: Any, recorder: Any, session: Session, view: View, graph: BackgroundGraph
+        self,
+        client: Any,
+        recorder: Any,
+        session: Session,
+        around: tuple[View, Inputs, BackgroundGraph],
     ) -> None:
         """Serve keys, clock and view until the session ends or is to; then end the episode."""
+        view, inputs, graph = around
         graph.news()  # of how it started
-        with _Inputs(self.options.teleop) as inputs:
-            session.begin()
-            while not (session.ended or client.interrupted):
-                client.spin_once(TURN_S)
-                inputs.serve(session)
-                session.go_on()
-                for text in graph.news():
-                    session.say(text)
-                if graph.status is not None:
-                    raise UserError(f"the graph ended with {graph.status}; see {graph.log}")
-                view.show(self._moment(recorder, session, inputs.prompt))
+        session.begin()
+        while not (session.ended or client.interrupted):
+            client.spin_once(TURN_S)
+            inputs.serve(session)
+            session.go_on()
+            for text in graph.news():
+                session.say(text)
+            if graph.status is not None:
+                raise UserError(f"the graph ended with {graph.status}; see {graph.log}")
+            view.show(_moment(recorder, session, inputs))
         interrupted, client.interrupted = client.interrupted, False
         session.close()
         client.interrupted = interrupted
-
-    def _moment(self, recorder: Any, session: Session, prompt: str) -> Moment:
-        return Moment(
-            status=recorder.status,
-            actor=recorder.actor,
-            silent_s=recorder.silent_s,
-            instruction=session.instruction,
-            prompt=prompt,
-            said=tuple(session.said),
-        )
 
     def _view(self, console: Console) -> View:
         if self.plain:
@@ -214,39 +211,16 @@ class _Collection:
         return LiveView(console, {item.topic: item.rate_hz for item in self.contract.observations})
 
 
-class _Inputs:
-    """Keys of a terminal where there is one, or else lines of the standard input."""
-
-    def __init__(self, teleop: str) -> None:
-        self._reader = InputReader()
-        self._keys = KeyReader(capitals_only=teleop == "keyboard") if sys.stdin.isatty() else None
-        self._terminal = contextlib.ExitStack()
-
-    @property
-    def prompt(self) -> str:
-        """What can be typed, or is."""
-        return self._keys.prompt if self._keys else ""
-
-    def __enter__(self) -> _Inputs:
-        """Have the terminal hand over single keys."""
-        if self._keys is not None:
-            self._terminal.enter_context(single_keys(sys.stdin.fileno()))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Restore the terminal."""
-        self._terminal.close()
-
-    def serve(self, session: Session) -> None:
-        """Do what has been typed."""
-        if self._keys is None:
-            for line in self._reader.read_lines():
-                session.read(line)
-            return
-        for key in self._reader.read_keys():
-            command = self._keys.read(key)
-            if command is not None:
-                session.do(command)
+def _moment(recorder: Any, session: Session, inputs: Inputs) -> Moment:
+    return Moment(
+        status=recorder.status,
+        actor=recorder.actor,
+        silent_s=recorder.silent_s,
+        instruction=session.instruction,
+        operator=inputs.operator,
+        prompt=inputs.prompt,
+        said=tuple(session.said),
+    )
 
 
 def _names(options: Options) -> list[str]:

@@ -39,6 +39,7 @@ class Moment:
         actor: Who moves the robot: "policy", "operator" or "".
         silent_s: How long ago the recorder was heard last [s].
         instruction: Of the next episode; "" takes the one in force.
+        operator: What the operator's device shows: its keys, its state.
         prompt: What is being typed, or what can be.
         said: What happened last, newest last.
     """
@@ -47,6 +48,7 @@ class Moment:
     actor: str
     silent_s: float
     instruction: str
+    operator: Sequence[str]
     prompt: str
     said: Sequence[str]
 
@@ -88,6 +90,7 @@ def draw(moment: Moment, rates_hz: Mapping[str, float]) -> RenderableType:
     if moment.silent_s > SILENCE_S:
         parts.append(Text(f"! no word of the recorder for {moment.silent_s:.0f} s", style="red"))
     parts += [Text(text, style="dim") for text in moment.said]
+    parts += [Text(text, style="cyan") for text in moment.operator]
     parts.append(Text(moment.prompt, style="bold"))
     return Panel(Group(*parts), title="vla_ros collect", title_align="left")
 

@@ -46,6 +46,9 @@ def up(
     teleop: Annotated[
         str, typer.Option(help="keyboard, gamepad, spacemouse, leader, network or none.")
     ] = "",
+    terminal: Annotated[
+        str, typer.Option(help="Terminal of the keyboard that moves the robot.")
+    ] = "",
     recordings: Annotated[str, typer.Option(help="Folder to record episodes into.")] = "",
     operator: Annotated[str, typer.Option(help="Who records.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the first simulated scene.")] = 0,
@@ -88,6 +91,7 @@ def up(
         threads=threads,
         cpus=cpus,
         teleop=teleop,
+        terminal=terminal,
         recordings=recordings,
         operator=operator,
         seed=seed,

@@ -33,6 +33,7 @@ def moment(*, actor: str = "policy", silent_s: float = 0.0, **status: Any) -> Mo
         actor=actor,
         silent_s=silent_s,
         instruction="lift the ball",
+        operator=("engaged  joint  50 %",),
         prompt="[Enter] start/stop",
         said=("started episode 3",),
     )
@@ -56,7 +57,8 @@ def test_the_picture_says_everything_of_the_episode() -> None:
     for part in (
         "RECORDING", "episode 3", "01:12.4", "“put the red cube in the bowl”",
         "the OPERATOR acts", "12,345 messages", "45.2 MB", "120.0 GB free", "3 complete", "2 lost",
-        "/imu: 60 Hz, expected 100", "started episode 3", "[Enter] start/stop",
+        "/imu: 60 Hz, expected 100", "started episode 3", "engaged  joint  50 %",
+        "[Enter] start/stop",
     ):  # fmt: skip
         assert part in text
     rows = [line.split() for line in text.splitlines() if "/camera" in line or "/mine" in line]
