@@ -136,7 +136,7 @@ def stack(samples: Sequence[Sample], features: Mapping[str, Feature]) -> Sample:
     """
     batch: Sample = {}
     for name in dict.fromkeys((*samples[0], *features)):
-        values = [sample.get(name) for sample in samples]
+        values: list[Any] = [sample.get(name) for sample in samples]
         if isinstance(values[0], str):
             batch[name] = values
             continue
