@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from vla_ros.cli import (
+    data_augment,
     data_check,
     data_convert,
     data_delete,
@@ -31,3 +32,4 @@ data.command("merge")(data_merge.merge)
 data.command("split")(data_split.split)
 data.command("delete")(data_delete.delete)
 data.command("rename")(data_rename.rename)
+data.add_typer(data_augment.augment, name="augment")
