@@ -172,9 +172,13 @@ def test_options_travel_to_another_process_as_arguments() -> None:
     assert {item.name for item in fields(Options)} <= set(inspect.signature(up).parameters)
 
 
-def test_a_device_that_does_not_exist_is_refused_with_those_that_do() -> None:
-    with pytest.raises(UserError, match="teleop: expected none or keyboard or gamepad or"):
-        Options(teleop="mouse")
+def test_a_device_of_ones_own_is_the_same_file_for_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    nodes = describe("collect", Options(teleop="mine.yaml", operator="Ada"))
+    (teleop,) = (node.parameters for node in nodes if node.name == "teleop")
+    assert (teleop["device"], teleop["operator"]) == (str(tmp_path / "mine.yaml"), "Ada")
 
 
 def test_an_unknown_graph_lists_the_known_ones() -> None:

@@ -96,8 +96,7 @@ def describe(kind: str, options: Options) -> tuple[NodeDescription, ...]:
         nodes += _acting(shared, options)
     device = options.teleop or (DEFAULT_TELEOP if collects else NOBODY)
     if device != NOBODY:
-        operated: dict[str, Value] = {"device": device, "terminal": options.terminal}
-        nodes.append(NodeDescription(name="teleop", parameters={**shared, **operated}))
+        nodes.append(_teleop(shared, device, options))
     recordings = options.recordings or (DEFAULT_RECORDINGS if collects else "")
     if recordings:
         nodes.append(_recorder(shared, recordings, options))
@@ -141,6 +140,15 @@ def _acting(shared: Mapping[str, Value], options: Options) -> list[NodeDescripti
     ]
 
 
+def _teleop(shared: Mapping[str, Value], device: str, options: Options) -> NodeDescription:
+    operated: dict[str, Value] = {
+        "device": _absolute(device),
+        "terminal": options.terminal,
+        "operator": options.operator,
+    }
+    return NodeDescription(name="teleop", parameters={**shared, **operated})
+
+
 def _recorder(shared: Mapping[str, Value], recordings: str, options: Options) -> NodeDescription:
     kept: dict[str, Value] = {
         "folder": str(Path(recordings).expanduser().resolve()),
@@ -149,11 +157,11 @@ def _recorder(shared: Mapping[str, Value], recordings: str, options: Options) ->
     return NodeDescription(name="recorder", parameters={**shared, **kept})
 
 
-def _absolute(robot: str) -> str:
-    """Return a contract's path as an absolute one, its name as it is."""
-    if not robot.endswith((".yaml", ".yml")):
-        return robot
-    return str(Path(robot).expanduser().resolve())
+def _absolute(name: str) -> str:
+    """Return the path of a contract or a device as an absolute one, its name as it is."""
+    if not name.endswith((".yaml", ".yml")):
+        return name
+    return str(Path(name).expanduser().resolve())
 
 
 def _bundle(options: Options) -> str:

@@ -10,9 +10,8 @@ from vla_ros.core.conventions import RELIABILITIES
 from vla_ros.core.errors import UserError
 from vla_ros.planner import SecondGoal
 
-#: What moves the robot instead of a policy, or besides; NOBODY does.
+#: Nobody teleoperates the robot.
 NOBODY = "none"
-DEVICES = ("keyboard", "gamepad", "spacemouse", "leader", "network")
 
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
@@ -34,8 +33,8 @@ class Options:
     teleop: str = field(
         default="",
         metadata={
-            "help": "what an operator moves the robot with; empty: keyboard to collect, else none",
-            "choices": ("", NOBODY, *DEVICES),
+            "help": "keyboard, gamepad, spacemouse, leader, network, a YAML file, or none; "
+            "empty: keyboard to collect, else none"
         },
     )
     terminal: str = field(
@@ -90,8 +89,7 @@ class Options:
             choices = item.metadata.get("choices")
             value = getattr(self, item.name)
             if choices and value not in choices:
-                named = " or ".join(choice for choice in choices if choice)
-                raise UserError(f"{item.name}: expected {named}, got '{value}'")
+                raise UserError(f"{item.name}: expected {' or '.join(choices)}, got '{value}'")
 
     def arguments(self) -> list[str]:
         """Return what of this differs from the defaults, as arguments of `vla_ros up`."""

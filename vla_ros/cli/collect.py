@@ -37,7 +37,8 @@ def collect(
         str, typer.Option(help="What the robot is to do; in simulation, the scene's sentence.")
     ] = "",
     teleop: Annotated[
-        str, typer.Option(help="keyboard, gamepad, spacemouse, leader, network or none.")
+        str,
+        typer.Option(help="keyboard, gamepad, spacemouse, leader, network, a YAML file, or none."),
     ] = DEFAULT_TELEOP,
     robot: Annotated[
         str,

@@ -129,7 +129,7 @@ class Session:
             UserError: if it cannot be laid.
         """
         if self._settings.simulated:
-            self._lay_scene("")
+            self._prepare()
 
     def do(self, command: Command) -> None:
         """Do what a command says; what goes wrong is said, and nothing else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ SILENCE_S = 3.0
 LINE_S = 5.0
 #: How often the picture is drawn anew [Hz].
 REFRESH_HZ = 5.0
+NUMBER = re.compile(r"\d+(\.\d+)?")
 ACTORS = {"policy": "the policy acts", "operator": "the OPERATOR acts", "": "nobody acts"}
 
 
@@ -234,10 +236,10 @@ class LineView:
         if actor != self._actor:
             self._actor = actor
             self._write(ACTORS.get(actor, actor))
-        warnings = frozenset(status.warnings)
-        for text in sorted(warnings - self._warnings):
-            self._write(f"warning: {text}")
-        self._warnings = warnings
+        warnings = {NUMBER.sub("", text): text for text in status.warnings}
+        for kind in sorted(warnings.keys() - self._warnings):  # its numbers change all the time
+            self._write(f"warning: {warnings[kind]}")
+        self._warnings = frozenset(warnings)
         if status.lost > self._lost:
             self._write(f"warning: {status.lost} messages lost")
         self._lost = status.lost

@@ -44,7 +44,8 @@ def up(
         str, typer.Option(help="CPUs that inference is kept on, numbered from 0: 2,3.")
     ] = "",
     teleop: Annotated[
-        str, typer.Option(help="keyboard, gamepad, spacemouse, leader, network or none.")
+        str,
+        typer.Option(help="keyboard, gamepad, spacemouse, leader, network, a YAML file, or none."),
     ] = "",
     terminal: Annotated[
         str, typer.Option(help="Terminal of the keyboard that moves the robot.")

@@ -116,6 +116,7 @@ def test_lines_tell_what_changes_once() -> None:
     view.show(recording)
     assert len(lines) == 4
     view.show(moment(actor="operator"))
+    view.show(moment(actor="operator", warnings=["/imu: 61.3 Hz, expected 100"]))
     view.show(moment(actor="operator", lost=7))
     view.show(moment(actor="operator", lost=7, silent_s=5.0))
     view.show(moment(actor="operator", lost=7, silent_s=6.0))
