@@ -181,7 +181,8 @@ class DatasetFeatures:
 def to_millimetres(metres: Float32Array) -> NDArray[np.uint16]:
     """Return depth in whole [mm]; holes and what is farther than 65.535 m are 0."""
     millimetres = np.rint(np.where(np.isfinite(metres), metres, 0.0) * np.float32(1000.0))
-    return np.where(millimetres <= np.iinfo(np.uint16).max, millimetres, 0.0).astype(np.uint16)
+    known = (millimetres >= 0.0) & (millimetres <= np.iinfo(np.uint16).max)
+    return np.where(known, millimetres, 0.0).astype(np.uint16)
 
 
 def from_stored(feature: str, value: NDArray[Any], info: Mapping[str, Any]) -> NDArray[Any]:
