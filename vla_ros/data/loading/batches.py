@@ -109,7 +109,7 @@ def load_batches(
         batch_sampler=order,
         num_workers=workers,
         collate_fn=to_tensors,  # type: ignore[arg-type]
-        persistent_workers=False,
+        persistent_workers=workers > 0,
     )
 
 

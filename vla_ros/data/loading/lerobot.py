@@ -251,9 +251,8 @@ class LeRobotSamples:
 
     def __getstate__(self) -> Mapping[str, Any]:
         """Leave out what a worker process opens for itself."""
-        nothing: dict[str, Any] = {
-            name: OrderedDict() for name in ("_videos", "_files", "_groups")
-        }
+        opened = ("_videos", "_files", "_groups")
+        nothing: dict[str, Any] = {name: OrderedDict() for name in opened}
         return {**self.__dict__, **nothing}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
