@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +15,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from vla_ros.cli.instruction_words import instruction_words
+from vla_ros.core.errors import UserError
 from vla_ros.data.quality import Finding, QualityReport, Severity, Thresholds, check_recordings
 from vla_ros.data.quality.checker import Inspection, find_episodes
+from vla_ros.data.storage import is_url
 
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 
 
 def check(
     recordings: Annotated[
-        list[Path], typer.Argument(help="Folders of recordings, or of episodes; checked as one.")
+        list[str],
+        typer.Argument(help="Recordings or episodes, checked as one: folders, or URLs (s3://…)."),
     ],
     report: Annotated[Path | None, typer.Option(help="Write a page (HTML) here.")] = None,
     json_path: Annotated[
@@ -41,15 +45,29 @@ def check(
         Path | None, typer.Option(help="File of words that are spelt right, one a line.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes; 0 for one per core.")] = 0,
+    ray: Annotated[
+        str | None, typer.Option(help="Check on Ray: local, auto, or the address of a cluster.")
+    ] = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend what can be without guessing, into --output.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the mended recording; what is read stays.")
+    ] = None,
 ) -> None:
     """Check recorded episodes: exit 0 if they are clean, 1 if not, 2 if they cannot be checked.
 
     vla_ros data check recordings --report check.html
+
+    vla_ros data check recordings --fix --output mended
     """
+    if fix != (output is not None):
+        raise UserError("--fix and --output go together: what is read is never changed in place")
     limit = None if fail_on == "never" else Severity.parse(fail_on)
     settings = Thresholds.load(thresholds, setting or ())
     known = instruction_words(words)
-    result = _check(recordings, settings, known, workers)
+    run = partial(_check, settings=settings, known=known, workers=workers)
+    result = run(recordings, ray=ray)
     console = Console(soft_wrap=True)
     show(console, result)
     if json_path is not None:
@@ -61,6 +79,11 @@ def check(
 
         write_page(result, report)
         console.print(f"{report}: the findings, with pictures", highlight=False)
+    if output is not None:
+        mended = _fix(console, result, recordings, output)
+        result = run([str(output)], ray=None) if mended else result
+        console.print(f"{output}: what is left", highlight=False)
+        show(console, result)
     if limit is not None and result.reaches(limit):
         raise typer.Exit(1)
 
@@ -85,8 +108,29 @@ def show(console: Console, result: QualityReport) -> None:
     )
 
 
+def _fix(console: Console, result: QualityReport, recordings: Sequence[str], output: Path) -> int:
+    """Mend into a folder and say what was done; return how many episodes are left."""
+    from vla_ros.data.quality.fix_plan import plan_fixes
+    from vla_ros.data.quality.fixing import apply_fixes
+
+    if remote := next((item for item in recordings if is_url(item)), None):
+        raise UserError(f"{remote}: only folders can be mended; pull it first (vla_ros data pull)")
+    kept = 0
+    for item in apply_fixes(plan_fixes(result), output):
+        kept += not item.dropped
+        for text in item.changes:
+            console.print(f"[green]done[/] {item.folder.name}: {escape(text)}", highlight=False)
+        for text in item.left:
+            console.print(f"[yellow]left[/] {item.folder.name}: {escape(text)}", highlight=False)
+    return kept
+
+
 def _check(
-    recordings: Sequence[Path], settings: Thresholds, known: frozenset[str], workers: int
+    recordings: Sequence[str],
+    settings: Thresholds,
+    known: frozenset[str],
+    workers: int,
+    ray: str | None,
 ) -> QualityReport:
     columns = (
         TextColumn("checking"),
@@ -105,7 +149,12 @@ def _check(
             progress.update(task, advance=1, bad=bad)
 
         return check_recordings(
-            recordings, settings, known_words=known, workers=workers, on_episode=on_episode
+            recordings,
+            settings,
+            known_words=known,
+            workers=workers,
+            ray_address=ray,
+            on_episode=on_episode,
         )
 
 

@@ -105,7 +105,7 @@ def record_realistic(
     Args:
         recording: Folder of the recording; made, or added to.
         seeds: Of the scenes, one per episode.
-        faults: What goes wrong in each; nothing in those that it is too short for.
+        faults: What goes wrong in each; None for nothing, as in those behind the last.
     """
     folders = []
     for index, seed in enumerate(seeds):
@@ -180,6 +180,7 @@ def _only(topic: str, from_s: float, until_s: float, change: Spoil, start_ns: in
     return spoil
 
 
+#: End of what never ends [s]. What begins does so early: the shortest episodes take 0.9 s.
 ALWAYS = 1e9
 
 
@@ -189,7 +190,7 @@ def _slow(rng: Generator, start_ns: int) -> Spoil:
 
 
 def _hole(rng: Generator, start_ns: int) -> Spoil:
-    begin = rng.uniform(0.4, 1.0)
+    begin = rng.uniform(0.1, 0.4)
     return _only(JOINTS, begin, begin + 0.4, lambda t, m, n: None, start_ns)
 
 
@@ -228,7 +229,8 @@ def _late_joints(rng: Generator, start_ns: int) -> Spoil:
 
 
 def _frozen(rng: Generator, start_ns: int) -> Spoil:
-    begin, seen = rng.uniform(0.3, 0.9), []
+    seen: list[Any] = []
+    begin = rng.uniform(0.1, 0.3)
 
     def change(topic: str, message: Any, now_ns: int) -> tuple[Any, int]:
         seen.append(message.data)
@@ -256,11 +258,11 @@ def _spike(rng: Generator, start_ns: int) -> Spoil:
             message.data[int(rng.integers(5))] += 0.4
         return message, now_ns
 
-    return _only(COMMANDS, rng.uniform(0.3, 1.0), ALWAYS, change, start_ns)
+    return _only(COMMANDS, rng.uniform(0.1, 0.6), ALWAYS, change, start_ns)
 
 
 def _silent_imu(rng: Generator, start_ns: int) -> Spoil:
-    return _only(IMU, 0.8, ALWAYS, lambda t, m, n: None, start_ns)
+    return _only(IMU, 0.3, ALWAYS, lambda t, m, n: None, start_ns)
 
 
 def _holes(rng: Generator, start_ns: int) -> Spoil:
@@ -268,7 +270,7 @@ def _holes(rng: Generator, start_ns: int) -> Spoil:
         punch_holes(message, 0.7, rng)
         return message, now_ns
 
-    return _only(FRONT_DEPTH, 0.5, ALWAYS, change, start_ns)
+    return _only(FRONT_DEPTH, 0.2, ALWAYS, change, start_ns)
 
 
 def _smaller(rng: Generator, start_ns: int) -> Spoil:
@@ -279,7 +281,7 @@ def _smaller(rng: Generator, start_ns: int) -> Spoil:
         message.data = array.array("B", half.tobytes())
         return message, now_ns
 
-    return _only(FRONT, 1.0, ALWAYS, change, start_ns)
+    return _only(FRONT, 0.4, ALWAYS, change, start_ns)
 
 
 def _covered(rng: Generator, start_ns: int) -> Spoil:
@@ -378,7 +380,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(name="joint states 0.2 s late", check="lag", spoil=_late_joints),
     Fault(name="front camera frozen for 0.6 s", check="frozen", spoil=_frozen),
     Fault(
-        name="wrist burnt out for 0.8 s", check="overexposed", spoil=_exposed(WRIST, 0.6, 1.4, 6.0)
+        name="wrist burnt out for 0.8 s", check="overexposed", spoil=_exposed(WRIST, 0.1, 0.9, 6.0)
     ),
     Fault(
         name="front camera dark", check="underexposed", spoil=_exposed(FRONT, 0.0, ALWAYS, 1 / 16)
@@ -387,10 +389,10 @@ FAULTS: tuple[Fault, ...] = (
     Fault(name="episode there twice", check="duplicate", edit=_copied),
     Fault(name="2.5 s of rest at the end", check="idle", edit=_resting),
     Fault(name="instruction misspelt", check="typo", edit=_misspelt),
-    Fault(name="IMU silent from 0.8 s on", check="silent", listed=False, spoil=_silent_imu),
+    Fault(name="IMU silent from 0.3 s on", check="silent", listed=False, spoil=_silent_imu),
     Fault(
         name="joints' clock set back 60 ms", check="order", listed=False,
-        spoil=_stamped(JOINTS, 1.0, -0.06),
+        spoil=_stamped(JOINTS, 0.4, -0.06),
     ),
     Fault(
         name="wrist depth by another clock", check="clock", listed=False,
@@ -400,7 +402,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(name="two resolutions", check="format", listed=False, spoil=_smaller),
     Fault(name="something before the lens", check="blank", listed=False, spoil=_covered),
     Fault(name="file cut off", check="cut", listed=False, edit=_cut),
-    Fault(name="file damaged", check="damaged", listed=False, edit=_damaged),
+    Fault(name="file damaged", check="unreadable", listed=False, edit=_damaged),
     Fault(name="six times as long", check="outlier", listed=False, edit=_never_stopped),
     Fault(name="another contract", check="contract", listed=False, edit=_foreign),
 )  # fmt: skip

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vla_ros.core.errors import UserError
-from vla_ros.data.episode import episode_folders
+from vla_ros.data.parallel import map_episodes
 from vla_ros.data.quality import (
     clock_checks,
     motion_checks,
@@ -26,6 +25,7 @@ from vla_ros.data.quality.reading import read_signals
 from vla_ros.data.quality.score import score_of
 from vla_ros.data.quality.summary import Summary, summarize
 from vla_ros.data.quality.thresholds import Thresholds
+from vla_ros.data.storage import Source, episode_sources
 
 EPISODE_CHECKS: tuple[EpisodeCheck, ...] = (
     topic_checks.check_whole,
@@ -36,6 +36,7 @@ EPISODE_CHECKS: tuple[EpisodeCheck, ...] = (
     topic_checks.check_drops,
     clock_checks.check_clock,
     clock_checks.check_skew,
+    clock_checks.check_sight,
     clock_checks.check_order,
     picture_checks.check_frozen,
     picture_checks.check_exposure,
@@ -135,33 +136,31 @@ def inspect_episode(
     try:
         signals = read_signals(folder, thresholds)
     except (UserError, OSError) as error:
-        finding = Finding(
-            check="unreadable",
-            severity=Severity.ERROR,
-            episode=name,
-            expected="an episode that can be read",
-            got=str(error),
-            remedy="Copy it again, try `vla_ros data recover`, or drop it.",
-        )
-        return Inspection(folder=folder, summary=Summary(name=name), findings=(finding,))
+        return _unreadable(folder, str(error))
     found = [
         replace(finding, episode=name)
         for check in checks
         for finding in check(signals, thresholds)
     ]
-    return Inspection(folder=folder, summary=summarize(signals), findings=tuple(found))
+    return Inspection(folder=folder, summary=summarize(signals, thresholds), findings=tuple(found))
 
 
 def inspect_episodes(
-    folders: Sequence[Path], thresholds: Thresholds, *, workers: int = 1
+    sources: Sequence[Source],
+    thresholds: Thresholds,
+    *,
+    workers: int = 1,
+    ray_address: str | None = None,
 ) -> Iterator[Inspection]:
-    """Check episodes, several at a time; yield them in order as they are done."""
-    if workers <= 1 or len(folders) <= 1:
-        yield from (inspect_episode(folder, thresholds) for folder in folders)
-        return
-    # spawned, not forked: a fork takes the threads' locks of the libraries along
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(inspect_episode, folders, [thresholds] * len(folders))
+    """Check episodes, several at a time; yield them as they are done, in any order."""
+    work = partial(inspect_episode, thresholds=thresholds)
+    done = map_episodes(work, sources, workers=workers, ray_address=ray_address)
+    for item in done:
+        place = Path(item.source)
+        if item.value is None:  # its process was killed: out of memory, say
+            yield _unreadable(place, item.error)
+        else:
+            yield replace(item.value, folder=place)  # of a URL, a copy was checked
 
 
 def compare_episodes(
@@ -200,36 +199,59 @@ def recording_checks_with(known_words: frozenset[str] = frozenset()) -> tuple[Re
     )
 
 
-def find_episodes(recordings: Sequence[Path]) -> list[Path]:
-    """Return the folders of all episodes of some recordings.
+def find_episodes(recordings: Sequence[Source]) -> list[Source]:
+    """Return the folders, or URLs, of all episodes of some recordings.
 
     Raises:
         UserError: if there is no recording, or one of them is none; names it.
     """
     if not recordings:
         raise UserError("expected the folder of a recording, got none")
-    return [folder for recording in recordings for folder in episode_folders(recording)]
+    return [episode for recording in recordings for episode in episode_sources(recording)]
 
 
 def check_recordings(
-    recordings: Sequence[Path],
+    recordings: Sequence[Source],
     thresholds: Thresholds | None = None,
     *,
     known_words: frozenset[str] = frozenset(),
     workers: int = 1,
+    ray_address: str | None = None,
     on_episode: Callable[[Inspection], None] = lambda inspection: None,
 ) -> QualityReport:
     """Check recordings as one; what the command does.
+
+    Args:
+        recordings: Their folders, or URLs.
+        thresholds: From where on something is a finding; the defaults if None.
+        known_words: Words of instructions that are spelt right.
+        workers: Processes; 0 for one per core.
+        ray_address: Of a Ray cluster that does the work; None for processes of this machine.
+        on_episode: Is told of each episode that was looked at, in any order.
 
     Raises:
         UserError: if there is no recording.
     """
     thresholds = thresholds or Thresholds()
-    inspections = []
-    for item in inspect_episodes(find_episodes(recordings), thresholds, workers=workers):
-        inspections.append(item)
+    sources = find_episodes(recordings)
+    inspections: dict[Path, Inspection] = {}
+    for item in inspect_episodes(sources, thresholds, workers=workers, ray_address=ray_address):
+        inspections[item.folder] = item
         on_episode(item)
-    return compare_episodes(inspections, thresholds, recording_checks_with(known_words))
+    ordered = [inspections[Path(source)] for source in sources]
+    return compare_episodes(ordered, thresholds, recording_checks_with(known_words))
+
+
+def _unreadable(folder: Path, why: str) -> Inspection:
+    finding = Finding(
+        check="unreadable",
+        severity=Severity.ERROR,
+        episode=folder.name,
+        expected="an episode that can be read",
+        got=why,
+        remedy="Copy it again, try `vla_ros data recover`, or drop it.",
+    )
+    return Inspection(folder=folder, summary=Summary(name=folder.name), findings=(finding,))
 
 
 def _said(finding: Finding, known: set[tuple[str, str]]) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from vla_ros.core.types import FloatArray
 from vla_ros.data.quality.finding import Finding, Severity
+from vla_ros.data.quality.motion import Lag, measure_sight_lag
 from vla_ros.data.quality.signals import Signals
 from vla_ros.data.quality.thresholds import Thresholds
 
@@ -74,6 +75,40 @@ def check_skew(signals: Signals, thresholds: Thresholds) -> Iterator[Finding]:
                 got=f"one that changes by {1e3 * drift:+.0f} ms within the episode",
                 remedy="The sensor's clock drifts or steps: synchronize it (chrony, PTP).",
             )
+
+
+def check_sight(signals: Signals, thresholds: Thresholds) -> Iterator[Finding]:
+    """Find cameras that see the arm move earlier or later than the joints do.
+
+    Stamps that are right by reception may be wrong by this: of a driver that stamps what it had in
+    its buffer. One that is found by its stamps already is not found again.
+    """
+    known = {
+        topic for topic, offset in offsets(signals).items() if abs(offset) > thresholds.skew_s
+    }
+    for topic in signals.pictures:
+        lag = sight_lag(signals, topic, thresholds)
+        if lag is None or topic in known or abs(lag.seconds) <= thresholds.sight_s:
+            continue
+        yield Finding(
+            check="skew",
+            severity=Severity.WARNING,
+            topic=topic,
+            expected="pictures that change when the joints move,"
+            f" within {1e3 * thresholds.sight_s:.0f} ms",
+            got=f"{1e3 * abs(lag.seconds):.0f} ms {'after' if lag.seconds > 0 else 'before'} them"
+            f" (correlation {lag.correlation:.2f})",
+            remedy="The camera's driver stamps what it buffered, or the joints come late.",
+        )
+
+
+def sight_lag(signals: Signals, topic: str, thresholds: Thresholds) -> Lag | None:
+    """Return how much later a camera sees the arm move than the joints do; None if it is vague."""
+    lag = measure_sight_lag(signals, topic)
+    if lag is None or lag.correlation < thresholds.sight_correlation:
+        return None
+    near = abs(lag.seconds) <= thresholds.sight_s
+    return lag if near or lag.correlation - lag.at_zero >= thresholds.sight_gain else None
 
 
 def check_order(signals: Signals, thresholds: Thresholds) -> Iterator[Finding]:

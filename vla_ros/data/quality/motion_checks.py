@@ -67,7 +67,7 @@ def check_lag(signals: Signals, thresholds: Thresholds) -> Iterator[Finding]:
             expected=f"joints that follow within {1e3 * thresholds.longest_lag_s:.0f} ms",
             got=f"{1e3 * lag.seconds:.0f} ms"
             + (": before they were told" if lag.seconds < 0.0 else ""),
-            remedy="Mend what stamps the commands; --fix re-stamps by what is measured.",
+            remedy="Mend what stamps them; --fix re-stamps by what is measured.",
         )
 
 

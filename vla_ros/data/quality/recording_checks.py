@@ -106,13 +106,13 @@ def check_outliers(episodes: Sequence[Summary], thresholds: Thresholds) -> Itera
         "path of the joints": ([item.path_rad for item in episodes], "rad"),
     }
     for what, (values, unit) in measured.items():
-        logs = np.log(np.maximum(values, 1e-3))
-        beyond = _beyond(logs, thresholds) & (
-            np.abs(logs - np.median(logs)) > np.log(thresholds.outlier_ratio)
-        )
+        plain, median = np.array(values), float(np.median(values))
+        logs = np.log(np.maximum(plain, 1e-3))
+        ratio = np.abs(logs - np.log(max(median, 1e-3))) > np.log(thresholds.outlier_ratio)
+        beyond = ratio & (_beyond(plain, thresholds) | _beyond(logs, thresholds))
         for index in map(int, np.flatnonzero(beyond)):
             yield _outlier(
-                episodes[index], f"a {what} about {np.median(values):.1f} {unit}",
+                episodes[index], f"a {what} about {median:.1f} {unit}",
                 f"{values[index]:.1f} {unit}",
             )  # fmt: skip
     yield from _starts(episodes, thresholds)

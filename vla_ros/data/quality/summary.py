@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from vla_ros.contract import FeatureKind
 from vla_ros.core.types import FloatArray
-from vla_ros.data.quality.clock_checks import offsets
+from vla_ros.data.quality.clock_checks import offsets, sight_lag
 from vla_ros.data.quality.motion import Lag, measure_lag
 from vla_ros.data.quality.signals import Signals, Stream
+from vla_ros.data.quality.thresholds import Thresholds
 
 #: Points of a path that is compared with others, of a line that is drawn, of a rate that is drawn.
 PATH_POINTS, DRAWN_POINTS, RATE_BINS = 64, 240, 40
@@ -41,11 +42,14 @@ class Summary:
         outcome: Whether it was; "" if nobody said.
         contract_sha256: Of the contract's content.
         contract_name: Its name.
+        start_ns: When its first message came [ns].
         duration_s: Length [s].
         path: Measured joints at even times, shape (PATH_POINTS, joints) [rad]; None without.
         path_rad: Length of the joints' path [rad].
         first_pictures: Small grey picture per camera topic.
         lag: From commands to joints; None if nothing moved.
+        sights: How much later cameras see the arm move than the joints do [s], by topic; of those
+            whose pictures tell.
         offsets: How much older than the others' a sensor's stamps are [s], by topic.
         joints: Names of the joints.
         state: Measured joints to be drawn; None without.
@@ -60,11 +64,13 @@ class Summary:
     outcome: str = ""
     contract_sha256: str = ""
     contract_name: str = ""
+    start_ns: int = 0
     duration_s: float = 0.0
     path: FloatArray | None = None
     path_rad: float = 0.0
     first_pictures: Mapping[str, FloatArray] = field(default_factory=dict)
     lag: Lag | None = None
+    sights: Mapping[str, float] = field(default_factory=dict)
     offsets: Mapping[str, float] = field(default_factory=dict)
     joints: tuple[str, ...] = ()
     state: Line | None = None
@@ -74,9 +80,10 @@ class Summary:
     messages: Mapping[str, int] = field(default_factory=dict)
 
 
-def summarize(signals: Signals) -> Summary:
+def summarize(signals: Signals, thresholds: Thresholds) -> Summary:
     """Return what is kept of an episode."""
     contract, state = signals.contract, signals.state
+    sights = {topic: sight_lag(signals, topic, thresholds) for topic in signals.pictures}
     colours = {spec.topic for spec in contract.observations if spec.kind is FeatureKind.IMAGE}
     return Summary(
         name=signals.folder.name,
@@ -84,6 +91,7 @@ def summarize(signals: Signals) -> Summary:
         outcome=str(signals.episode.outcome),
         contract_sha256=contract.sha256,
         contract_name=contract.name,
+        start_ns=signals.start_ns,
         duration_s=signals.duration_s,
         path=_path(state),
         path_rad=_path_length(state),
@@ -92,6 +100,7 @@ def summarize(signals: Signals) -> Summary:
         },
         lag=measure_lag(signals),
         offsets=offsets(signals),
+        sights={topic: lag.seconds for topic, lag in sights.items() if lag is not None},
         joints=contract.action.joints,
         state=_line(signals, state),
         commands=_line(signals, signals.commands),

@@ -40,6 +40,11 @@ class Thresholds:
             robot is the same, so what differs is when things were stamped; two frames at 30 Hz.
         least_correlation: Correlation of commanded and measured motion from which on a lag counts
             as measured. Below it, the joints did not do what they were told.
+        sight_s: How far in time a camera may see the arm from where the joints say it is [s]: two
+            frames at 30 Hz; a driver that stamps what it buffered has 0.1 to 0.3.
+        sight_correlation: Correlation of the pictures' changes and the joints' speed from which on
+            that counts as measured: a camera on the arm reaches 0.7 to 0.95, others rarely.
+        sight_gain: And by how much it has to fit better than at the same time.
         frozen_s: How long a camera may show exactly the same picture while the robot moves [s].
             Sensor noise changes pictures of still scenes; two equal frames happen when a driver
             repeats one, a third of a second is ten.
@@ -70,9 +75,10 @@ class Thresholds:
         failure_share: Part of the judged episodes that may be failures.
         outlier: How many robust standard deviations (1.4826 MAD) from the median an episode may
             be: what Iglewicz and Hoaglin (How to Detect and Handle Outliers, 1993) recommend.
-            Lengths and paths are compared by their logarithms.
-        outlier_ratio: And how many times longer or shorter than the median it has to be: where
-            all episodes are alike, a MAD of nothing makes everything an outlier.
+            Too long counts in [s] and too short in its logarithm: lengths have a long tail.
+        outlier_ratio: And how many times longer or shorter than the median it has to be: the tasks
+            of one recording differ by two or three, and where all episodes are alike, a MAD of
+            nothing makes everything an outlier.
         start_rad: And how far its start has to be from the median start [rad].
         drop_below: Score below which `--fix` drops an episode.
     """
@@ -91,6 +97,9 @@ class Thresholds:
     longest_lag_s: float = 0.2
     lag_differs_s: float = 0.067
     least_correlation: float = 0.6
+    sight_s: float = 0.067
+    sight_correlation: float = 0.7
+    sight_gain: float = 0.15
     frozen_s: float = 0.3
     moves_rad: float = 0.01
     moving_window_s: float = 0.25
@@ -114,7 +123,7 @@ class Thresholds:
     largest_share: float = 0.6
     failure_share: float = 0.5
     outlier: float = 3.5
-    outlier_ratio: float = 2.5
+    outlier_ratio: float = 4.0
     start_rad: float = 0.5
     drop_below: float = 50.0
 

@@ -199,7 +199,7 @@ def _steps(stream: Stream | None, *, stamped: bool = False) -> FloatArray:
 
 def _damaged(topic: str, expected: str, got: str) -> Finding:
     return Finding(
-        check="damaged",
+        check="unreadable",
         severity=Severity.ERROR,
         topic=topic,
         expected=expected,
