@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 PACKAGE = "vla_ros"
 HERE = Path(__file__).parent
-NODES = ("gate", "planner", "policy", "recorder", "sim")
+NODES = ("gate", "planner", "policy", "recorder", "sim", "teleop")
 SHARED_FOLDERS = ("config", "launch", "models", "urdf")
 
 
