@@ -95,6 +95,8 @@ def check_idle(signals: Signals, thresholds: Thresholds) -> Iterator[Finding]:
             )
 
 
+#: A command that is late by less than this part of a period is on time.
+ON_TIME = 0.2
 #: A lag may be below 0 by this [s]: two steps of 100 Hz, one of each topic.
 GRID_TOLERANCE_S = 0.02
 
@@ -120,11 +122,12 @@ def _check_obeys(signals: Signals, thresholds: Thresholds) -> Iterator[Finding]:
 def _speeds(stream: Stream, rate_hz: float) -> FloatArray:
     """Return the speeds that commands ask for, (N - 1, joints).
 
-    Commands that came in bursts were meant to be a control period apart.
+    Commands that came in bursts were meant to be a control period apart; of those that came late,
+    one in between may be lost.
     """
     assert stream.values is not None
     steps = 1e-9 * np.diff(stream.log_ns).astype(np.float64)
-    periods = np.maximum(1.0, np.round(steps * rate_hz)) / rate_hz
+    periods = np.maximum(1.0, np.ceil(steps * rate_hz - ON_TIME)) / rate_hz
     speeds: FloatArray = np.abs(np.diff(stream.values, axis=0)) / periods[:, None]
     return speeds
 

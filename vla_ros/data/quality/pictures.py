@@ -17,6 +17,7 @@ from vla_ros.data.quality.thresholds import Thresholds
 from vla_ros.observation.array_pool import ArrayPool
 from vla_ros.observation.decompression import decompress_depth
 from vla_ros.observation.image_messages import decode
+from vla_ros.observation.images import TO_METRES
 
 #: cv2's conversion to BGR and to grey, per ROS encoding of colours; None: it already is.
 CONVERSIONS: dict[str, tuple[int | None, int | None]] = {
@@ -26,7 +27,8 @@ CONVERSIONS: dict[str, tuple[int | None, int | None]] = {
     "bgra8": (cv2.COLOR_BGRA2BGR, cv2.COLOR_BGRA2GRAY),
     "mono8": (cv2.COLOR_GRAY2BGR, None),
 }
-DEPTHS = ("16UC1", "32FC1")
+#: Depth from here on is none [m].
+FARTHEST_M = 1000.0
 #: Thumbnails per camera, their largest side [px], and JPEG quality: some kB each.
 THUMBNAILS, THUMBNAIL_PX, THUMBNAIL_QUALITY = 5, 160, 80
 #: Exposure is judged on at most so many pixels: a grid of them is as good as all.
@@ -102,16 +104,17 @@ class PictureMeter:
     def _grey(self, pixels: NDArray[Any], encoding: str) -> NDArray[Any]:
         """Return grey levels of 255, or depth in [m] with holes at 0."""
         if self._depth:
-            metres = pixels.astype(np.float32) * (1e-3 if encoding == "16UC1" else 1.0)
-            filled: NDArray[Any] = np.nan_to_num(metres, nan=0.0, posinf=0.0, neginf=0.0)
-            return filled
+            filled = np.nan_to_num(pixels.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+            metres = filled * np.float32(TO_METRES[encoding])
+            # damaged bytes may be any number: what no sensor reaches is a hole
+            return np.where((metres > 0.0) & (metres < FARTHEST_M), metres, np.float32(0.0))
         conversion = CONVERSIONS[encoding][1]
         grey: NDArray[Any] = pixels if conversion is None else cv2.cvtColor(pixels, conversion)
         return grey
 
     def _decode(self, message: Any) -> tuple[NDArray[Any], str]:
         """Decode whatever size and encoding it has: that it is another is found, not refused."""
-        encoding, known = str(message.encoding), DEPTHS if self._depth else tuple(CONVERSIONS)
+        encoding, known = str(message.encoding), tuple(TO_METRES if self._depth else CONVERSIONS)
         if encoding not in known:
             raise ObservationError(
                 self._spec.topic, f"expected an encoding of {', '.join(known)}, got '{encoding}'"
