@@ -28,6 +28,16 @@ class BackendFailed(VlaError):
     """A language model gave no answer; says why, never with the key."""
 
 
+class _StayHere(urllib.request.HTTPRedirectHandler):
+    """Follows nothing: the key would go along to wherever a server points."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_StayHere)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatEndpoint:
     """A server with `POST BASE/chat/completions`: OpenAI's, vLLM, llama.cpp, Ollama.
@@ -76,7 +86,7 @@ class ChatEndpoint:
         url = f"{self.base_url.rstrip('/')}/chat/completions"
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout_s) as response:
+            with _OPENER.open(request, timeout=self.timeout_s) as response:
                 answer = json.loads(response.read())
             return str(answer["choices"][0]["message"]["content"])
         except urllib.error.HTTPError as error:
