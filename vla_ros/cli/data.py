@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from vla_ros.cli import (
+    data_annotate,
     data_augment,
     data_check,
     data_convert,
@@ -16,7 +17,9 @@ from vla_ros.cli import (
     data_merge,
     data_recover,
     data_rename,
+    data_replay,
     data_split,
+    data_statistics,
 )
 
 data = typer.Typer(
@@ -33,3 +36,6 @@ data.command("split")(data_split.split)
 data.command("delete")(data_delete.delete)
 data.command("rename")(data_rename.rename)
 data.add_typer(data_augment.augment, name="augment")
+data.command("replay")(data_replay.replay)
+data.command("statistics")(data_statistics.statistics)
+data.command("annotate")(data_annotate.annotate)
