@@ -27,8 +27,8 @@ os.environ.setdefault("MUJOCO_GL", "egl")
 from rich.console import Console
 from rich.table import Table
 
-from vla_ros.cli.instruction_words import instruction_words
 from vla_ros.cli.measurement import conclude
+from vla_ros.cli.task_language import task_language
 from vla_ros.data.quality import QualityReport, Severity, check_recordings
 from vla_ros.sim import noun_phrases
 from vla_ros.testing.recording_faults import FAULTS, Fault, record_realistic
@@ -70,9 +70,9 @@ def measure(folder: Path, seed: int) -> dict[str, Any]:
     begin = seed + CLEAN
     folders = record_realistic(faulty, range(begin, begin + len(FAULTS)), FAULTS)
     began = time.perf_counter()
-    good = check_recordings([clean], known_words=instruction_words())
+    good = check_recordings([clean], language=task_language())
     took_s = time.perf_counter() - began
-    bad = check_recordings([faulty], known_words=instruction_words())
+    bad = check_recordings([faulty], language=task_language())
     seconds = sum(item.summary.duration_s for item in good.inspections)
     return {
         "false_alarms": [f"{item.episode} {item.check} {item.text}" for item in alarms(good)],

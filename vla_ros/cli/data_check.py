@@ -14,10 +14,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from vla_ros.cli.instruction_words import instruction_words
+from vla_ros.cli.task_language import task_language
 from vla_ros.core.errors import UserError
 from vla_ros.data.quality import Finding, QualityReport, Severity, Thresholds, check_recordings
 from vla_ros.data.quality.checker import Inspection, find_episodes
+from vla_ros.data.quality.language import Language
 from vla_ros.data.storage import is_url
 
 COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
@@ -65,8 +66,8 @@ def check(
         raise UserError("--fix and --output go together: what is read is never changed in place")
     limit = None if fail_on == "never" else Severity.parse(fail_on)
     settings = Thresholds.load(thresholds, setting or ())
-    known = instruction_words(words)
-    run = partial(_check, settings=settings, known=known, workers=workers)
+    language = task_language(words)
+    run = partial(_check, settings=settings, language=language, workers=workers)
     result = run(recordings, ray=ray)
     console = Console(soft_wrap=True)
     show(console, result)
@@ -128,7 +129,7 @@ def _fix(console: Console, result: QualityReport, recordings: Sequence[str], out
 def _check(
     recordings: Sequence[str],
     settings: Thresholds,
-    known: frozenset[str],
+    language: Language,
     workers: int,
     ray: str | None,
 ) -> QualityReport:
@@ -151,7 +152,7 @@ def _check(
         return check_recordings(
             recordings,
             settings,
-            known_words=known,
+            language=language,
             workers=workers,
             ray_address=ray,
             on_episode=on_episode,

@@ -21,6 +21,7 @@ from vla_ros.data.quality import (
 )
 from vla_ros.data.quality.check import EpisodeCheck, RecordingCheck
 from vla_ros.data.quality.finding import Finding, Severity
+from vla_ros.data.quality.language import Language
 from vla_ros.data.quality.reading import read_signals
 from vla_ros.data.quality.score import score_of
 from vla_ros.data.quality.summary import Summary, summarize
@@ -86,11 +87,13 @@ class QualityReport:
         inspections: Of its episodes, in order.
         findings: About the recording as a whole.
         thresholds: That it was judged by.
+        classes: In how many episodes each class of thing occurs, by kind.
     """
 
     inspections: tuple[Inspection, ...]
     findings: tuple[Finding, ...]
     thresholds: Thresholds = field(default_factory=Thresholds)
+    classes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def everything(self) -> list[Finding]:
@@ -123,6 +126,7 @@ class QualityReport:
             },
             "recording": [finding.to_dict() for finding in self.findings],
             "counts": self.counts(),
+            "classes": {kind: dict(counts) for kind, counts in self.classes.items()},
         }
 
 
@@ -166,11 +170,16 @@ def inspect_episodes(
 def compare_episodes(
     inspections: Sequence[Inspection],
     thresholds: Thresholds,
-    checks: Sequence[RecordingCheck],
+    language: Language | None = None,
 ) -> QualityReport:
     """Compare the episodes with each other, and put everything together."""
+    language = language or Language()
     readable = [item.summary for item in inspections if item.summary.messages]
-    found = [finding for check in checks for finding in check(readable, thresholds)]
+    found = [
+        finding
+        for check in recording_checks_with(language)
+        for finding in check(readable, thresholds)
+    ]
     whole = []
     for item in inspections:
         known = {(finding.check, finding.topic) for finding in item.findings}
@@ -184,18 +193,19 @@ def compare_episodes(
         inspections=tuple(whole),
         findings=tuple(finding for finding in found if not finding.episode),
         thresholds=thresholds,
+        classes=language.count(readable),
     )
 
 
-def recording_checks_with(known_words: frozenset[str] = frozenset()) -> tuple[RecordingCheck, ...]:
-    """Return the checks of a recording; `known_words` are spelt right whatever it holds."""
+def recording_checks_with(language: Language) -> tuple[RecordingCheck, ...]:
+    """Return the checks of a recording whose instructions are in a language."""
     return (
         recording_checks.check_contracts,
         recording_checks.check_duplicates,
         recording_checks.check_lags,
         recording_checks.check_outliers,
-        recording_checks.check_balance,
-        text_checks.SpellingCheck(known_words),
+        recording_checks.BalanceCheck(language),
+        text_checks.SpellingCheck(language.known),
     )
 
 
@@ -214,7 +224,7 @@ def check_recordings(
     recordings: Sequence[Source],
     thresholds: Thresholds | None = None,
     *,
-    known_words: frozenset[str] = frozenset(),
+    language: Language | None = None,
     workers: int = 1,
     ray_address: str | None = None,
     on_episode: Callable[[Inspection], None] = lambda inspection: None,
@@ -224,7 +234,7 @@ def check_recordings(
     Args:
         recordings: Their folders, or URLs.
         thresholds: From where on something is a finding; the defaults if None.
-        known_words: Words of instructions that are spelt right.
+        language: Of the instructions; nothing is known of it if None.
         workers: Processes; 0 for one per core.
         ray_address: Of a Ray cluster that does the work; None for processes of this machine.
         on_episode: Is told of each episode that was looked at, in any order.
@@ -239,7 +249,7 @@ def check_recordings(
         inspections[item.folder] = item
         on_episode(item)
     ordered = [inspections[Path(source)] for source in sources]
-    return compare_episodes(ordered, thresholds, recording_checks_with(known_words))
+    return compare_episodes(ordered, thresholds, language)
 
 
 def _unreadable(folder: Path, why: str) -> Inspection:

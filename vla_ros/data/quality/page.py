@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -71,15 +71,9 @@ def _counts(report: QualityReport) -> str:
     counts = report.counts()
     if not counts:
         return "<p>Nothing was found.</p>"
-    most = max(counts.values())
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th><td class=bar><i style='width:{100 * count / most:.0f}%'></i>"
-        f"</td><td>{count}</td></tr>"
-        for name, count in counts.items()
-    )
     whole = "".join(_finding(item) for item in report.findings)
     said = f"<h2>The recording as a whole</h2><ul>{whole}</ul>" if whole else ""
-    return f"<h2>What was found</h2><table class=counts>{rows}</table>{said}"
+    return f"<h2>What was found</h2><table class=counts>{_bars(counts)}</table>{said}"
 
 
 def _balance(report: QualityReport) -> str:
@@ -90,6 +84,11 @@ def _balance(report: QualityReport) -> str:
     outcomes = Counter(item.outcome or "not judged" for item in summaries)
     rest = len(texts) - LISTED
     more = f"<tr><td></td><td>… and {rest} others</td></tr>" if rest > 0 else ""
+    classes = "".join(
+        f"<h3>{escape(kind)}</h3><table class=counts>{_bars(counts)}</table>"
+        for kind, counts in report.classes.items()
+        if counts
+    )
     lengths = draw_histogram([item.duration_s for item in summaries], "s")
     paths = draw_histogram([item.path_rad for item in summaries], "rad")
     return (
@@ -97,7 +96,17 @@ def _balance(report: QualityReport) -> str:
         f"<section><h3>Lengths</h3>{lengths}<h3>Paths of the joints</h3>{paths}"
         f"<h3>Outcomes</h3><table>{_rows(outcomes.most_common())}</table></section>"
         f"<section><h3>Instructions ({len(texts)} different)</h3>"
-        f"<table>{_rows(texts.most_common(LISTED))}{more}</table></section></div>"
+        f"<table>{_rows(texts.most_common(LISTED))}{more}</table></section>"
+        f"<section>{classes}</section></div>"
+    )
+
+
+def _bars(counts: Mapping[str, int]) -> str:
+    most = max(counts.values())
+    return "".join(
+        f"<tr><th>{escape(name)}</th><td class=bar><i style='width:{100 * count / most:.0f}%'></i>"
+        f"</td><td>{count}</td></tr>"
+        for name, count in sorted(counts.items(), key=lambda item: -item[1])
     )
 
 

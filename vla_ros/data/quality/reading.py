@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mcap.records import Chunk
+from mcap.stream_reader import StreamReader, breakup_chunk
 
 from vla_ros.contract import FeatureKind, RobotContract, load_contract
 from vla_ros.core.errors import ObservationError, UserError
@@ -60,7 +62,11 @@ def read_signals(folder: Path, thresholds: Thresholds) -> Signals:
     if not reader.received:
         names = ", ".join(file.name for file in files) or "no .mcap file"
         raise UserError(f"{folder}: expected messages, got none from {names}")
-    return reader.finish(folder, episode, tuple(_torn(files)), broken)
+    torn = _torn(files)
+    for file in files:
+        if file.name not in torn and (why := _find_damage(file)):
+            broken.setdefault(file.name, why)
+    return reader.finish(folder, episode, tuple(torn), broken)
 
 
 def _with_full_names(contract: RobotContract) -> RobotContract:
@@ -79,6 +85,18 @@ def _torn(files: Sequence[Path]) -> list[str]:
             if opened.read() != MAGIC:
                 torn.append(file.name)
     return torn
+
+
+def _find_damage(path: Path) -> str:
+    """Return what is wrong with a file by its checksums: zstd notices not every wrong byte."""
+    try:
+        with path.open("rb") as file:
+            for record in StreamReader(file, emit_chunks=True).records:
+                if isinstance(record, Chunk):
+                    breakup_chunk(record, validate_crc=True)
+    except Exception as error:  # noqa: BLE001 - whatever damaged bytes bring about
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 class _Reader:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from vla_ros.core.types import FloatArray
 from vla_ros.data.quality.finding import Finding, Severity
+from vla_ros.data.quality.language import Language
 from vla_ros.data.quality.summary import Summary
 from vla_ros.data.quality.text_checks import words_of
 from vla_ros.data.quality.thresholds import Thresholds
@@ -154,28 +156,46 @@ def _outlier(item: Summary, expected: str, got: str) -> Finding:
     )
 
 
-def check_balance(episodes: Sequence[Summary], thresholds: Thresholds) -> Iterator[Finding]:
-    """Find recordings that mostly say one thing, or mostly fail."""
-    if len(episodes) < thresholds.balance_episodes:
-        return
-    texts = Counter(" ".join(words_of(item.instruction)) for item in episodes)
-    text, count = texts.most_common(1)[0]
-    if len(texts) > 1 and count > thresholds.largest_share * len(episodes):
-        yield Finding(
-            check="balance",
-            severity=Severity.WARNING,
-            topic="/vla/instruction",
-            expected=f"no instruction in more than {thresholds.largest_share:.0%} of the episodes",
-            got=f"'{text}' in {count} of {len(episodes)}; {len(texts) - 1} others in the rest",
-            remedy="Record more of the others, or weight them in training.",
-        )
-    judged = Counter(item.outcome for item in episodes if item.outcome)
-    failed = judged["failure"]
-    if failed > thresholds.failure_share * max(1, judged.total()):
-        yield Finding(
-            check="balance",
-            severity=Severity.WARNING,
-            expected=f"at most {thresholds.failure_share:.0%} of the judged episodes failures",
-            got=f"{failed} of {judged.total()}",
-            remedy="Train on successes only, or record more of them.",
-        )
+@dataclass(frozen=True, slots=True)
+class BalanceCheck:
+    """Finds recordings that mostly say one thing, are mostly about one thing, or mostly fail.
+
+    Attributes:
+        language: Knows what instructions are about.
+    """
+
+    language: Language
+
+    def __call__(self, episodes: Sequence[Summary], thresholds: Thresholds) -> Iterator[Finding]:
+        """Yield what there is too much of."""
+        if len(episodes) < thresholds.balance_episodes:
+            return
+        texts = Counter(" ".join(words_of(item.instruction)) for item in episodes)
+        kinds = {"instruction": texts} | self.language.count(episodes)
+        for kind, counts in kinds.items():
+            name, count = counts.most_common(1)[0] if counts else ("", 0)
+            if len(counts) > 1 and count > thresholds.largest_share * len(episodes):
+                rest = len(counts) - 1
+                yield _unbalanced(
+                    f"no {kind} in more than {thresholds.largest_share:.0%} of the episodes",
+                    f"'{name}' in {count} of {len(episodes)}; {rest} others in the rest",
+                    "Record more of the others, or weight them in training.",
+                )
+        judged = Counter(item.outcome for item in episodes if item.outcome)
+        failed = judged["failure"]
+        if failed > thresholds.failure_share * max(1, judged.total()):
+            yield _unbalanced(
+                f"at most {thresholds.failure_share:.0%} of the judged episodes failures",
+                f"{failed} of {judged.total()}",
+                "Train on successes only, or record more of them.",
+            )
+
+
+def _unbalanced(expected: str, got: str, remedy: str) -> Finding:
+    return Finding(
+        check="balance",
+        severity=Severity.WARNING,
+        expected=expected,
+        got=got,
+        remedy=remedy,
+    )

@@ -1,6 +1,7 @@
-"""Words that instructions are spelt with: the grammar's, those of everyday, and a user's own.
+"""The language of instructions: what they are about, and words that are spelt right.
 
-The everyday ones are the whole words of the language encoder's tokenizer, some 20,000.
+Those are the grammar's, those of everyday, and a user's own. The everyday ones are the whole words
+of the language encoder's tokenizer, some 20,000.
 """
 
 from __future__ import annotations
@@ -16,26 +17,45 @@ import yaml
 
 from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
+from vla_ros.data.quality.language import Language
 from vla_ros.data.quality.text_checks import words_of
+from vla_ros.planner.vocabulary import Vocabulary
 
 GRAMMAR, TOKENIZER = "config/instructions", "models/tabletop-small/tokenizer.json"
 #: Slots and choices of templates: `{object}`, `[a|b]`.
 MARKS = re.compile(r"\{[^}]*\}|[\[\]|*]")
 
 
-def instruction_words(more: Path | None = None) -> frozenset[str]:
-    """Return the words that are known, and those of a file of one's own.
+def task_language(more: Path | None = None) -> Language:
+    """Return the language of instructions, with the words of a file of one's own added.
 
     Raises:
         UserError: if that file cannot be read; names it.
     """
     if more is None:
-        return _known_words()
+        return Language(known=_known_words(), classify=_classify)
     try:
         text = more.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{more}: expected a text file of words: {error}") from error
-    return _known_words() | frozenset(words_of(text))
+    known = _known_words() | frozenset(words_of(text))
+    return Language(known=known, classify=_classify)
+
+
+def _classify(instruction: str) -> dict[str, frozenset[str]]:
+    """Return what an instruction is about, as the planner sees it."""
+    found = _vocabulary().find(words_of(instruction))
+    return {
+        "skill": found.verbs,
+        "colour": found.colours,
+        "shape": found.shapes,
+        "container": found.containers,
+    }
+
+
+@cache
+def _vocabulary() -> Vocabulary:
+    return Vocabulary.load()
 
 
 @cache
