@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -17,15 +16,10 @@ import pyarrow.parquet as pq
 
 from vla_ros.contract import ACTION, DEPTHS, IMAGES, IMU, STATE
 from vla_ros.core.errors import UserError
-from vla_ros.data.lerobot.layout import (
-    CODEBASE_VERSION,
-    DATA,
-    INFO,
-    TASKS,
-    VIDEO,
-    FilePlace,
-)
-from vla_ros.data.lerobot.tables import read_tasks, to_array
+from vla_ros.data.lerobot.features import from_stored
+from vla_ros.data.lerobot.layout import DATA, INFO, VIDEO, FilePlace
+from vla_ros.data.lerobot.reader import LeRobotReader
+from vla_ros.data.lerobot.tables import to_array
 from vla_ros.data.loading.sample import (
     ACTOR,
     COMMAND,
@@ -76,17 +70,18 @@ class LeRobotSamples:
             UserError: if there is no such dataset, or it lacks what every sample has.
         """
         self.root, self._asked = root, asked or Asked()
-        info = _read_info(root)
-        self.fps = float(info["fps"])
-        self._described: dict[str, dict[str, Any]] = info["features"]
+        reader = LeRobotReader(root)
+        self.fps, self._described = reader.fps, reader.features
+        if not reader.episodes:
+            raise UserError(f"{root}: has no episodes in meta/episodes")
         for name in (STATE, ACTION):
             if name not in self._described:
                 raise UserError(f"{root}: has no feature {name}, which every sample has")
         self._stride = self._stride_of(self._asked)
-        self._tasks = read_tasks(root / TASKS)
+        self._tasks = reader.tasks
         self._parts: list[_Part] = []
         self._columns: dict[str, list[Array]] = {}
-        self._read_rows(_episodes(root))
+        self._read_rows(reader.episodes)
         self._weights = [self._weigh(episode) for episode in range(len(self._parts))]
         self._features = {
             name: _feature(name, value)
@@ -209,9 +204,7 @@ class LeRobotSamples:
         if described["dtype"] == "image":
             return [_decode_png(value["bytes"].as_py(), name) for value in values]
         found = to_array(values, described)
-        if (described.get("info") or {}).get("unit") == "mm":
-            return list(found.astype(np.float32) / np.float32(1000.0))
-        return list(found.astype(np.float32))
+        return list(from_stored(name, found, described).astype(np.float32, copy=False))
 
     def _video(self, path: Path) -> VideoReader:
         # a process that was forked shares the place in open files with its parent
@@ -263,34 +256,6 @@ class LeRobotSamples:
 def is_dataset(folder: Path) -> bool:
     """Whether a folder is a LeRobotDataset of any version."""
     return (folder / INFO).is_file()
-
-
-def _read_info(root: Path) -> dict[str, Any]:
-    try:
-        info: dict[str, Any] = json.loads((root / INFO).read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{root}: is no LeRobotDataset (it has no {INFO})") from None
-    except ValueError as error:
-        raise UserError(f"{root / INFO}: is no JSON: {error}") from error
-    if info.get("codebase_version") != CODEBASE_VERSION:
-        raise UserError(
-            f"{root}: is a LeRobotDataset {info.get('codebase_version')}, and {CODEBASE_VERSION} "
-            "is read; LeRobot converts older ones: "
-            "python -m lerobot.datasets.v30.convert_dataset_v21_to_v30"
-        )
-    return info
-
-
-def _episodes(root: Path) -> list[dict[str, Any]]:
-    """Return the table of episodes, less their statistics, in their order."""
-    rows: list[dict[str, Any]] = []
-    for path in sorted((root / "meta/episodes").glob("*/*.parquet")):
-        names = pq.read_schema(path).names
-        wanted = [name for name in names if not name.startswith("stats/")]
-        rows += pq.read_table(path, columns=wanted).to_pylist()
-    if not rows:
-        raise UserError(f"{root}: has no episodes in meta/episodes")
-    return sorted(rows, key=lambda row: int(row["episode_index"]))
 
 
 def _feature(name: str, described: Mapping[str, Any]) -> Feature:
