@@ -30,9 +30,10 @@ def draw_rates(summary: Summary, findings: Sequence[Finding]) -> str:
     parts = [f'<svg class="rates" viewBox="0 0 {STRIP_LEFT + STRIP_WIDTH + 10} {height}">']
     for row, (topic, rates) in enumerate(summary.rates.items()):
         top = row * STRIP_HEIGHT
-        parts.append(
-            f'<text x="{STRIP_LEFT - 6}" y="{top + 11}" class="name">{escape(topic)}</text>'
-        )
+        worst = max((item.severity for item in findings if item.topic == topic), default=None)
+        colour = f' style="fill:{MARKS[worst]};font-weight:600"' if worst else ""
+        place = f'x="{STRIP_LEFT - 6}" y="{top + 11}"'
+        parts.append(f'<text {place} class="name"{colour}>{escape(topic)}</text>')
         step = STRIP_WIDTH / len(rates)
         for index, share in enumerate(rates):
             parts.append(

@@ -15,7 +15,7 @@ from vla_ros.data.quality.motion import Lag, measure_lag
 from vla_ros.data.quality.signals import Signals, Stream
 from vla_ros.data.quality.thresholds import Thresholds
 
-#: Points of a path that is compared with others, of a line that is drawn, of a rate that is drawn.
+#: Points of a path that is compared with others, of a line that is drawn, of rates at most.
 PATH_POINTS, DRAWN_POINTS, RATE_BINS = 64, 240, 40
 
 
@@ -54,7 +54,8 @@ class Summary:
         joints: Names of the joints.
         state: Measured joints to be drawn; None without.
         commands: Commands to be drawn; None without.
-        rates: Share of the promised rate over time, by topic; each (RATE_BINS,).
+        rates: Share of the promised rate over time, by topic; RATE_BINS
+            values, or fewer.
         thumbnails: By camera topic: times [s] and JPEG files.
         messages: By topic.
     """
@@ -145,8 +146,11 @@ def _rates(signals: Signals) -> dict[str, FloatArray]:
     promised = {spec.topic: spec.rate_hz for spec in signals.contract.observations}
     action = signals.contract.action
     promised[action.command.topic] = action.control_rate_hz
-    edges = np.linspace(0.0, max(signals.duration_s, 1e-3), RATE_BINS + 1)
+    span_s = max(signals.duration_s, 1e-3)
     for topic, rate_hz in promised.items():
+        # a bin that expects fewer than four messages shows jitter
+        bins = max(1, min(RATE_BINS, int(span_s * rate_hz / 4)))
+        edges = np.linspace(0.0, span_s, bins + 1)
         stream = signals.streams.get(topic)
         times = signals.seconds(stream.log_ns) if stream is not None else np.zeros(0)
         counts, _ = np.histogram(times, edges)

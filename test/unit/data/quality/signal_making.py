@@ -23,7 +23,9 @@ JOINTS, IMU, COMMANDS = "/joint_states", "/imu", "/forward_position_controller/c
 def sway(times_s: FloatArray) -> FloatArray:
     """Return joint positions (N, 6) [rad] of a motion that repeats nothing."""
     phases = np.arange(6)
-    return 0.5 + 0.4 * np.sin(1.7 * times_s[:, None] + phases) + 0.2 * np.sin(4.1 * times_s[:, None])
+    return (
+        0.5 + 0.4 * np.sin(1.7 * times_s[:, None] + phases) + 0.2 * np.sin(4.1 * times_s[:, None])
+    )
 
 
 def make_signals(
