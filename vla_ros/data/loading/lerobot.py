@@ -24,6 +24,7 @@ from vla_ros.data.loading.sample import (
     ACTOR,
     COMMAND,
     EPISODE,
+    FRAME,
     PADDED,
     STAMP,
     TASK,
@@ -31,6 +32,7 @@ from vla_ros.data.loading.sample import (
     Array,
     Asked,
     Feature,
+    Joints,
     Sample,
     sample_weights,
 )
@@ -41,6 +43,8 @@ SMALL = (STATE, COMMAND, ACTION, IMU, ACTOR, STAMP, "task_index", "episode_index
 #: Columns of the table of episodes.
 _FIRST, _STOP = "dataset_from_index", "dataset_to_index"
 _PLACE = ("data/chunk_index", "data/file_index")
+#: Steps of an action chunk that differ so little from whole frames are meant to be whole.
+STEP_ERROR = 1e-3
 #: Open files, and row groups of large columns, that are kept.
 KEPT_FILES, KEPT_GROUPS = 4, 64
 
@@ -77,7 +81,6 @@ class LeRobotSamples:
         for name in (STATE, ACTION):
             if name not in self._described:
                 raise UserError(f"{root}: has no feature {name}, which every sample has")
-        self._stride = self._stride_of(self._asked)
         self._tasks = reader.tasks
         self._parts: list[_Part] = []
         self._columns: dict[str, list[Array]] = {}
@@ -111,6 +114,18 @@ class LeRobotSamples:
         """Return a small feature of an episode, (N, ...); one of `SMALL`."""
         return self._columns[name][episode]
 
+    def joints(self, episode: int) -> Joints:
+        """Return where the joints were in all frames of an episode, and where they were sent."""
+        state = self.column(STATE, episode)
+        stamps = np.round(1e9 / self.fps * np.arange(len(state))).astype(np.int64)
+        return Joints(
+            stamps=self.column(STAMP, episode) if STAMP in self._columns else stamps,
+            state=state,
+            command=self.column(COMMAND, episode)
+            if COMMAND in self._columns
+            else np.full_like(state, np.nan),
+        )
+
     def tasks(self, episode: int) -> list[str]:
         """Return the instruction of each sample of an episode."""
         return [self._tasks[int(number)] for number in self.column("task_index", episode)]
@@ -124,10 +139,7 @@ class LeRobotSamples:
         large = {
             name: self._large(name, episode, first, stop) for name in self._features if name != IMU
         }
-        actions, length = self.column(ACTION, episode), self._parts[episode].length
-        rows = np.arange(first, stop)[:, None]
-        rows = rows + self._stride * (np.arange(self._asked.horizon) + 1) - 1
-        chunks, padded = actions[np.minimum(rows, length - 1)], rows >= length
+        chunks, padded = self._chunks(episode, np.arange(first, stop))
         tasks = self.column("task_index", episode)
         samples = []
         for at in range(first, stop):
@@ -138,6 +150,7 @@ class LeRobotSamples:
                 TASK: self._tasks[int(tasks[at])],
                 WEIGHT: self._weights[episode][at],
                 EPISODE: np.int64(episode),
+                FRAME: np.int64(at),
             }
             for name in (COMMAND, ACTOR, STAMP):
                 if name in self._columns:
@@ -149,16 +162,22 @@ class LeRobotSamples:
             samples.append(sample)
         return samples
 
-    def _stride_of(self, asked: Asked) -> int:
-        """Return how many frames lie between two rows of a chunk."""
-        stride = 1.0 if asked.step_s is None else asked.step_s * self.fps
-        if round(stride) < 1 or abs(stride - round(stride)) > 1e-3:
-            raise UserError(
-                f"{self.root}: has {self.fps:g} frames per second, so that actions are "
-                f"{1 / self.fps:g} s apart; asked for were {asked.step_s} s, which is no multiple "
-                "of that. Choose one, or train from the recordings themselves"
-            )
-        return round(stride)
+    def _chunks(self, episode: int, frames: Array) -> tuple[Array, Array]:
+        """Return the actions that follow frames (N, horizon, n), and which are made up.
+
+        A row's action is in force until the next frame. Times between rows are interpolated.
+        """
+        actions, last = self.column(ACTION, episode), self._parts[episode].length - 1
+        step = 1.0 if self._asked.step_s is None else self._asked.step_s * self.fps
+        if abs(step - round(step)) < STEP_ERROR:
+            step = round(step)
+        rows = frames[:, None] + step * (np.arange(self._asked.horizon) + 1) - 1
+        before = np.floor(rows).astype(np.int64)
+        share = (rows - before)[..., None].astype(np.float32)
+        chunks = actions[np.clip(before, 0, last)]
+        if share.any():
+            chunks = chunks + share * (actions[np.clip(before + 1, 0, last)] - chunks)
+        return chunks, rows > last
 
     def _read_rows(self, episodes: Sequence[Mapping[str, Any]]) -> None:
         names = [name for name in SMALL if name in self._described]

@@ -19,6 +19,7 @@ from vla_ros.data.loading.sample import (
     ACTOR,
     COMMAND,
     EPISODE,
+    FRAME,
     PADDED,
     STAMP,
     TASK,
@@ -26,6 +27,7 @@ from vla_ros.data.loading.sample import (
     Array,
     Asked,
     Feature,
+    Joints,
     Sample,
     sample_weights,
 )
@@ -103,6 +105,16 @@ class RecordedSamples:
         """Return the contract that an episode was recorded with."""
         return self._contract_of[episode]
 
+    def joints(self, episode: int) -> Joints:
+        """Return where the joints were in all frames of an episode, and where they were sent."""
+        known = self._episodes[episode]
+        return Joints(stamps=known.stamps, state=known.state, command=known.command)
+
+    def tasks(self, episode: int) -> list[str]:
+        """Return the instruction of each sample of an episode."""
+        known = self._episodes[episode]
+        return [known.tasks[int(number)] for number in known.task]
+
     def known(self, episode: int) -> EpisodeSamples:
         """Return everything of an episode's samples but pixels."""
         return self._episodes[episode]
@@ -129,6 +141,7 @@ class RecordedSamples:
                 WEIGHT: self._weights[episode][at],
                 STAMP: np.int64(known.stamps[at]),
                 EPISODE: np.int64(episode),
+                FRAME: np.int64(at),
             }
             if IMU in self._features and not np.isnan(known.imu[at]).all():
                 sample[IMU] = known.imu[at]

@@ -14,7 +14,9 @@ from vla_ros.contract import DEPTHS, IMAGES, IMU
 from vla_ros.core.errors import UserError
 
 COMMAND, TASK = "observation.command", "task"
-WEIGHT, ACTOR, EPISODE, STAMP = "weight", "actor", "episode", "stamp_ns"
+WEIGHT, ACTOR, STAMP = "weight", "actor", "stamp_ns"
+#: Where a sample is: number of the episode, and of the frame in it.
+EPISODE, FRAME = "episode", "frame"
 #: Values of `actor`, by who moved the robot.
 ACTORS = {"": 0, "policy": 1, "operator": 2}
 
@@ -88,6 +90,21 @@ class Feature:
         return np.zeros(self.shape, self.dtype)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Joints:
+    """Joints of an episode of F frames.
+
+    Attributes:
+        stamps: Of the frames [ns], (F,).
+        state: Positions [rad], (F, n).
+        command: In force [rad], (F, n); NaN where it is not known.
+    """
+
+    stamps: Array
+    state: Array
+    command: Array
+
+
 class SampleSource(Protocol):
     """Episodes whose samples can be read in any order."""
 
@@ -98,6 +115,16 @@ class SampleSource(Protocol):
     @property
     def lengths(self) -> Sequence[int]:
         """Samples of each episode."""
+
+    @property
+    def weights(self) -> Sequence[Array]:
+        """What each sample of each episode counts, (N,) each."""
+
+    def joints(self, episode: int) -> Joints:
+        """Return where the joints were in all frames of an episode, and where they were sent."""
+
+    def tasks(self, episode: int) -> list[str]:
+        """Return the instruction of each sample of an episode."""
 
     def read(self, episode: int, first: int, stop: int) -> list[Sample]:
         """Return the samples of some frames of an episode that follow one another."""

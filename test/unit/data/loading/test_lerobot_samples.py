@@ -61,13 +61,13 @@ def test_every_sample_equals_the_row_of_the_dataset(dataset: Path) -> None:
                 assert sample["action_is_pad"][row] == (at + row >= len(rows))
 
 
-def test_rows_of_a_chunk_may_lie_several_frames_apart(dataset: Path) -> None:
-    source = LeRobotSamples(dataset, Asked(horizon=3, step_s=0.1))
-    every = LeRobotSamples(dataset, Asked(horizon=9))
-    one, other = source.read(0, 4, 5)[0]["action"], every.read(0, 4, 5)[0]["action"]
-    np.testing.assert_array_equal(one, other[2::3])
-    with pytest.raises(UserError, match="30 frames per second"):
-        LeRobotSamples(dataset, Asked(step_s=0.05))
+def test_rows_of_a_chunk_may_lie_several_frames_apart_or_between_frames(dataset: Path) -> None:
+    every = LeRobotSamples(dataset, Asked(horizon=9)).read(0, 4, 5)[0]["action"]
+    third = LeRobotSamples(dataset, Asked(horizon=3, step_s=0.1)).read(0, 4, 5)[0]["action"]
+    np.testing.assert_array_equal(third, every[2::3])
+    between = LeRobotSamples(dataset, Asked(horizon=4, step_s=0.05)).read(0, 4, 5)[0]["action"]
+    np.testing.assert_allclose(between[0], (every[0] + every[1]) / 2, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(between[1], every[2], rtol=0, atol=1e-6)
 
 
 def test_corrections_count_their_weight(dataset: Path) -> None:
