@@ -10,8 +10,10 @@ from vla_ros.safety.gate import Gate
 from vla_ros.safety.gate_config import Command, GateState
 
 #: What an operator asks for may last for so long from now on [s]. The gate has the arm at rest
-#: when a chunk ends, so this bounds how long it moves on after the operator's last word.
-OPERATOR_HORIZON_S = 0.1
+#: when a chunk ends, give or take a control period, so an operator who falls silent stops it
+#: within 100 ms at any speed.
+OPERATOR_HORIZON_S = 0.09
+ROUNDING_S = 1e-6
 SILENT = (
     "the operator has gone silent, or asks for a speed that cannot be stopped in time: the arm is"
     " held until the operator goes on or lets go, or until gate/reset"
@@ -67,11 +69,11 @@ class Arbitration:
         Raises:
             ChunkRejected: with the reason; the operator's chunk before it goes on to its end.
         """
-        ahead_s = (chunk.end_ns - now_ns) * 1e-9
+        lasts_s = (chunk.stamp_ns - now_ns) * 1e-9 + chunk.horizon * chunk.step_s
         try:
-            if not ahead_s <= OPERATOR_HORIZON_S:
+            if not lasts_s <= OPERATOR_HORIZON_S + ROUNDING_S:  # false for NaN
                 raise ChunkRejected(
-                    f"the operator's chunk lasts {ahead_s:.3f} s from now, at most"
+                    f"the operator's chunk lasts {lasts_s:.3f} s from now, at most"
                     f" {OPERATOR_HORIZON_S:g} s is allowed; do the clocks agree?"
                 )
             self._gate.accept(chunk, now_ns, source=Actor.OPERATOR, ran_out=SILENT)

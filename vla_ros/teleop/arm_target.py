@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +23,9 @@ SLACK_M, SLACK_RAD = 0.02, 0.3
 CLOSE_IN_S = 0.05
 #: A joint that is this near to the leader's has caught up with it [rad].
 CAUGHT_UP_RAD = 0.05
+#: An axis gets from rest to its highest speed in this time, and back in that [s]. The arm starts a
+#: few periods after the target does; a target that starts at full speed would have to be chased.
+SPEED_UP_S, SLOW_DOWN_S = 0.1, 0.05
 #: Kept clear of the faces of the workspace, where the gate stops the arm [m].
 MARGIN_M = 0.005
 #: Share of the distance between wanted and reached pose that is made up for per second.
@@ -55,6 +60,7 @@ class ArmTarget:
         self._fastest = stoppable_speed(self._limits, settings.rate_hz)
         self._q = np.array(contract.home)
         self._pose: FloatArray | None = None
+        self._shares: dict[str, float] = {}
         self._caught_up = np.zeros(len(self._names), dtype=bool)
 
     @property
@@ -66,6 +72,7 @@ class ArmTarget:
         """Begin at rest at what is commanded now, in [rad], shape (n,)."""
         self._q = np.array(command, dtype=np.float64)
         self._pose = None
+        self._shares = {}
         self._caught_up[:] = False
 
     def advance(
@@ -89,6 +96,7 @@ class ArmTarget:
                 self._q, self._pose = held, None
         if intent.positions is not None:
             return self._follow(intent.positions, intent.speed, dt_s, times_s)
+        intent = self._smooth(intent, dt_s)
         if intent.mode is Mode.END_EFFECTOR:
             velocity = self._move_tip(intent, dt_s)
         else:
@@ -96,6 +104,17 @@ class ArmTarget:
             velocity = self._joint_velocity(intent)
             self._q = self._inside(self._q + velocity * dt_s)
         return np.asarray(self._inside(self._q + times_s[:, None] * velocity))
+
+    def _smooth(self, intent: Intent, dt_s: float) -> Intent:
+        """Return an intent whose axes change no faster than they may."""
+        wanted = {name: intent.speed * share for name, share in intent.axes.items()}
+        up, down = dt_s / SPEED_UP_S, dt_s / SLOW_DOWN_S
+        shares = {
+            name: _towards(self._shares.get(name, 0.0), wanted.get(name, 0.0), up, down)
+            for name in {*wanted, *self._shares}
+        }
+        self._shares = shares
+        return replace(intent, axes=shares, speed=1.0)
 
     def _joint_velocity(self, intent: Intent) -> FloatArray:
         """Return the speed of each joint in [rad/s], shape (n,)."""
@@ -191,6 +210,14 @@ class ArmTarget:
 
     def _inside(self, q: FloatArray) -> FloatArray:
         return np.asarray(np.clip(q, self._limits.lower, self._limits.upper))
+
+
+def _towards(now: float, wanted: float, up: float, down: float) -> float:
+    """Return a share on its way to the wanted one: so far down to rest, or so far up from it."""
+    if now * wanted < 0.0 or abs(wanted) < abs(now):
+        goal = max(0.0, wanted) if now > 0.0 else min(0.0, wanted)
+        return now + math.copysign(min(abs(goal - now), down), goal - now)
+    return now + math.copysign(min(abs(wanted - now), up), wanted - now)
 
 
 def _close_in(q: FloatArray, goal: FloatArray, fastest: FloatArray, dt_s: float) -> FloatArray:

@@ -127,6 +127,27 @@ def test_an_operator_who_goes_silent_stops_the_arm_within_a_tenth_of_a_second(
     assert shared.actor is Actor.NOBODY
 
 
+def test_silence_stops_the_arm_in_time_whatever_the_operator_asked_for(
+    contract: RobotContract,
+) -> None:
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        shared, last_ns = Shared(contract), 0
+        for tick in range(random.integers(5, 60)):
+            if tick % 2 == 0:
+                speed = random.uniform(-6.0, 6.0, 6)
+                start = shared.rig.position.copy()
+                path = functools.partial(lambda start, speed, t: start + t * speed, start, speed)
+                chunk = shared.rig.chunk(path, step_s=0.01, horizon=9)
+                shared.arbitration.take_operator(chunk, shared.rig.now_ns)
+                last_ns = shared.rig.now_ns
+            shared.run(0.01)
+        while not shared.rig.gate.at_rest:
+            shared.run(0.01)
+        # at rest since the command before this one
+        assert shared.rig.now_ns - 10_000_000 - last_ns <= 100_000_000
+
+
 def test_a_silent_operator_keeps_the_arm_from_the_policy_until_an_explicit_release(
     shared: Shared,
 ) -> None:
@@ -176,10 +197,21 @@ def test_a_policy_that_becomes_idle_does_not_stop_the_operator(shared: Shared) -
 def test_an_operators_chunk_that_lasts_too_long_holds_the_arm_and_says_so(shared: Shared) -> None:
     shared.policy()
     shared.run(0.1)
-    with pytest.raises(ChunkRejected, match=r"lasts 0\.150 s from now, at most 0\.1 s"):
+    with pytest.raises(ChunkRejected, match=r"lasts 0\.150 s from now, at most 0\.09 s"):
         shared.operator(stamp_ns=shared.rig.now_ns + 70_000_000)
     assert shared.run(0.01).state is GateState.HOLD
     assert not shared.policy()
+
+
+@pytest.mark.parametrize("step_s", [float("inf"), float("nan"), -1.0, 0.0, 1e300])
+def test_an_operators_chunk_without_a_sensible_step_is_refused_and_the_arm_held(
+    shared: Shared, step_s: float
+) -> None:
+    shared.policy()
+    shared.run(0.1)
+    with pytest.raises(ChunkRejected):
+        shared.operator(step_s=step_s)
+    assert shared.run(0.01).state is GateState.HOLD
 
 
 def test_an_operator_who_asks_for_the_impossible_takes_the_arm_all_the_same(
