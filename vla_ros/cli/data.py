@@ -18,6 +18,7 @@ from vla_ros.cli import (
     data_recover,
     data_rename,
     data_replay,
+    data_show,
     data_split,
     data_statistics,
 )
@@ -39,3 +40,4 @@ data.add_typer(data_augment.augment, name="augment")
 data.command("replay")(data_replay.replay)
 data.command("statistics")(data_statistics.statistics)
 data.command("annotate")(data_annotate.annotate)
+data.command("show")(data_show.show)

@@ -136,7 +136,7 @@ class SimulatedSensors:
         """Render and publish every camera; the first one, which inference waits for, last."""
         for camera in reversed(self._cameras):
             rgb, depth = robot.render(camera)
-            info = _camera_info(robot, camera, stamp_ns)
+            info = write_camera_info(robot.camera_info(camera), stamp_ns)
             self._infos[camera].publish(info)
             frame = info.header.frame_id
             self._publish_image(DEPTHS + camera, depth, "32FC1", stamp_ns, frame)
@@ -175,8 +175,8 @@ def _info_topic(image_topic: str) -> str:
     return image_topic.rsplit("/", 1)[0] + "/camera_info"
 
 
-def _camera_info(robot: SimulatedRobot, camera: str, stamp_ns: int) -> CameraInfo:
-    known = robot.camera_info(camera)
+def write_camera_info(known: Any, stamp_ns: int) -> CameraInfo:
+    """Return the message of the `Intrinsics` of a camera without distortion."""
     message = CameraInfo(width=known.width, height=known.height, distortion_model="plumb_bob")
     message.header.stamp = to_time(stamp_ns)
     message.header.frame_id = known.frame_id

@@ -28,6 +28,7 @@ from vla_ros.ros.chunks import write_chunk
 from vla_ros.ros.images import write_image
 from vla_ros.ros.imu import write_imu
 from vla_ros.ros.joints import CommandCodec, write_joint_state
+from vla_ros.ros.simulated_sensors import write_camera_info
 from vla_ros.ros.stamps import to_time
 from vla_ros.safety import make_gate
 from vla_ros.sim.scene_record import SCENE_KEY, scene_values
@@ -51,6 +52,7 @@ def record_simulated(
     skill: str | None = None,
     spoil: Spoil | None = None,
     image_size: int = 128,
+    camera_info: bool = False,
 ) -> list[Path]:
     """Record what scripted experts do in scenes; return the folders of the episodes.
 
@@ -61,6 +63,7 @@ def record_simulated(
         skill: That is shown; any if None.
         spoil: Changes messages, or drops them: plants faults.
         image_size: Of the rendered images [px]; the contract has to say the same.
+        camera_info: Whether the cameras' intrinsics are recorded too.
     """
     recording.mkdir(parents=True, exist_ok=True)
     first = len(list(recording.glob("episode_*")))
@@ -68,7 +71,8 @@ def record_simulated(
     folders = []
     for number, seed in enumerate(seeds, first):
         scene = sample_scene(seed=seed, skill=skill) if skill else sample_scene(seed=seed)
-        folders.append(_record(recording, number, scene, contract, (table, expert), spoil))
+        actors = (table, expert)
+        folders.append(_record(recording, number, scene, contract, actors, spoil, camera_info))
     table.close()
     return folders
 
@@ -80,6 +84,7 @@ def _record(
     contract_name: str,
     actors: tuple[Tabletop, Expert],
     spoil: Spoil | None,
+    camera_info: bool,
 ) -> Path:
     contract, source = load_contract(contract_name), find_contract(contract_name)
     text = source.read_bytes()
@@ -99,6 +104,8 @@ def _record(
     (folder / CONTRACT).write_bytes(text)
     sink = _Sink(folder / f"{episode.name}_0.mcap", spoil)
     play = _Play(contract, scene, *actors, sink, start_ns)
+    if camera_info:
+        play.send_camera_info()
     success = play.run(episode.instruction)
     sink.close()
     write_bag_metadata(folder)
@@ -187,6 +194,13 @@ class _Play:
             if done_at is not None and table.time_s - done_at > LINGER_S:
                 break
         return bool(table.score().success)
+
+    def send_camera_info(self) -> None:
+        """Send the intrinsics of the contract's cameras once."""
+        for item in self._contract.observations:
+            if item.camera and item.kind is not FeatureKind.DEPTH:
+                info = write_camera_info(self._table.camera_info(item.camera), self.now_ns)
+                self._sink.add(f"{item.topic.rpartition('/')[0]}/camera_info", info, self.now_ns)
 
     def _decide(self, instruction: str) -> None:
         rows, progress = self._expert.chunk(self._table)

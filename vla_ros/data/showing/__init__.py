@@ -1,0 +1,1 @@
+"""Recorded episodes to look at: plots, and a video with the actions drawn in."""
