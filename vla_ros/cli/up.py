@@ -12,6 +12,7 @@ from vla_ros.bringup.log import GraphLog
 from vla_ros.bringup.options import Options
 from vla_ros.bringup.supervisor import Supervisor
 from vla_ros.core.processes import follow_parent
+from vla_ros.teleop.keyboard import own_terminal
 
 
 class Kind(StrEnum):
@@ -92,7 +93,7 @@ def up(
         threads=threads,
         cpus=cpus,
         teleop=teleop,
-        terminal=terminal,
+        terminal=terminal or own_terminal(),
         recordings=recordings,
         operator=operator,
         seed=seed,

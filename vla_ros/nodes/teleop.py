@@ -54,9 +54,7 @@ class TeleopParameters:
     contract: str = parameter(about="contract name or path")
     device: str = parameter(about="keyboard, gamepad, spacemouse, leader, network, or a YAML file")
     terminal: str = parameter(
-        "",
-        about="of the keyboard: path of the terminal; empty: the process's own; topic: "
-        "the keys come on teleop/keys",
+        "", about="of the keyboard: path of the terminal; empty: the process's own"
     )
     operator: str = parameter("", about="name of the operator, for episodes started over the net")
     realtime: bool = parameter(True, about="ask for SCHED_FIFO scheduling of the process")
