@@ -28,6 +28,8 @@ CAUGHT_UP_RAD = 0.05
 SPEED_UP_S, SLOW_DOWN_S = 0.1, 0.05
 #: Kept clear of the faces of the workspace, where the gate stops the arm [m].
 MARGIN_M = 0.005
+#: A joint that would come to its limit within this time stands still [s].
+SOON_S = 0.02
 #: Share of the distance between wanted and reached pose that is made up for per second.
 PULL_HZ = 10.0
 
@@ -151,7 +153,9 @@ class ArmTarget:
         fastest = self._fastest[self._columns]
         velocity = np.zeros(len(self._names))
         feed = twist + PULL_HZ * (error - twist * dt_s)
-        velocity[self._columns] = _shorten(solve(self._chain, q, feed), fastest)
+        bounds = np.array([self._limits.lower, self._limits.upper])[:, self._columns]
+        room = (bounds - q) / max(dt_s, SOON_S)
+        velocity[self._columns] = solve(self._chain, q, feed, fastest, room)
         velocity += self._hand_velocity(intent)
         self._q = self._inside(self._q + velocity * dt_s)
         self._pose = self._near(moved, self._chain.forward(self._q[self._columns]))
@@ -224,11 +228,6 @@ def _close_in(q: FloatArray, goal: FloatArray, fastest: FloatArray, dt_s: float)
     """Return positions a time later, on their way to a goal at no more than a speed [rad/s]."""
     step = (goal - q) * (1.0 - np.exp(-dt_s / CLOSE_IN_S))
     return np.asarray(q + np.clip(step, -fastest * dt_s, fastest * dt_s))
-
-
-def _shorten(values: FloatArray, most: FloatArray) -> FloatArray:
-    """Return values scaled down together until none is larger than what it may be."""
-    return np.asarray(values / max(1.0, float((np.abs(values) / most).max())))
 
 
 def _at_most(vector: FloatArray) -> FloatArray:

@@ -18,7 +18,7 @@ from vla_ros.core.kinematics import Chain, cross_matrix
 from vla_ros.core.types import FloatArray
 
 #: Damping of the least squares [m], [rad]: near a singular pose joints stay slow, the tip lags.
-POSITION_DAMPING, ROTATION_DAMPING = 0.01, 0.1
+POSITION_DAMPING, ROTATION_DAMPING = 0.003, 0.1
 
 
 def jacobian(chain: Chain, q: FloatArray) -> FloatArray:
@@ -37,22 +37,45 @@ def jacobian(chain: Chain, q: FloatArray) -> FloatArray:
     return np.asarray(np.concatenate([linear, angular], axis=1).T)
 
 
-def solve(chain: Chain, q: FloatArray, twist: FloatArray) -> FloatArray:
-    """Return the joint motion that comes nearest to a small motion of the tip.
+def solve(
+    chain: Chain, q: FloatArray, twist: FloatArray, fastest: FloatArray, room: FloatArray
+) -> FloatArray:
+    """Return the joint speeds that come nearest to a speed of the tip.
+
+    When a joint would be faster than it may be, all are slowed down: the direction stays. A joint
+    that would leave its room stands still, and the others make up for it as far as they can.
 
     Args:
         chain: From the robot's base to the tip.
         q: Joint positions in [rad], shape (n,).
-        twist: Motion of the tip in [m] and [rad], or per second, in the base's frame, shape (6,).
+        twist: Speed of the tip in [m/s] and [rad/s] in the base's frame, shape (6,).
+        fastest: Highest speed of each joint in [rad/s], shape (n,).
+        room: Speeds at which each joint would come to its lower, and to its upper limit, before
+            it is asked again, in [rad/s], shape (2, n).
 
     Returns:
-        In [rad], or per second, shape (n,).
+        In [rad/s], shape (n,).
     """
     table = jacobian(chain, q)
+    for _ in q:
+        velocity = _shorten(_solve(table, twist), fastest)
+        stuck = (velocity < np.minimum(room[0], 0.0)) | (velocity > np.maximum(room[1], 0.0))
+        if not stuck.any():
+            return velocity
+        table[:, stuck] = 0.0
+    return np.zeros_like(q)
+
+
+def _shorten(values: FloatArray, most: FloatArray) -> FloatArray:
+    """Return values scaled down together until none is larger than what it may be."""
+    return np.asarray(values / max(1.0, float((np.abs(values) / most).max())))
+
+
+def _solve(table: FloatArray, twist: FloatArray) -> FloatArray:
     move, turn = table[:3], table[3:]
     inverse = _damped_inverse(move, POSITION_DAMPING)
     first = inverse @ twist[:3]
-    rest = np.eye(len(q)) - np.linalg.pinv(move, rcond=1e-3) @ move
+    rest = np.eye(table.shape[1]) - np.linalg.pinv(move, rcond=1e-3) @ move
     free = turn @ rest
     second = _damped_inverse(free, ROTATION_DAMPING) @ (twist[3:] - turn @ first)
     return np.asarray(first + rest @ second)
@@ -70,7 +93,6 @@ def rotation_by(vector: FloatArray) -> FloatArray:
 def turn_between(start: FloatArray, end: FloatArray) -> FloatArray:
     """Return the turn, shape (3,) [rad], that brings one rotation (3, 3) to another."""
     relative = end @ start.T
-    angle = float(np.arccos(np.clip((np.trace(relative) - 1.0) / 2.0, -1.0, 1.0)))
     axis = np.array(
         [
             relative[2, 1] - relative[1, 2],
@@ -79,6 +101,7 @@ def turn_between(start: FloatArray, end: FloatArray) -> FloatArray:
         ]
     )
     size = float(np.linalg.norm(axis))
+    angle = float(np.arctan2(size, np.trace(relative) - 1.0))
     return axis * (angle / size) if size > 1e-9 else np.zeros(3)
 
 

@@ -40,7 +40,7 @@ def test_five_devices_are_shipped() -> None:
 
 
 def test_a_misspelt_device_is_named_with_those_there_are() -> None:
-    with pytest.raises(ContractError, match=r"no device 'gamepat'; shipped are gamepad, .* mean g"):
+    with pytest.raises(ContractError, match=r"no device 'gamepat'; shipped are gamepad, .* g"):
         load_teleop("gamepat", CONTRACT)
 
 
