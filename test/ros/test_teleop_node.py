@@ -227,8 +227,8 @@ def test_a_network_operator_who_goes_silent_stops_the_arm_within_a_tenth_of_a_se
     gate: None, robot: TopicRobot, listener: Listener, start_node: StartNode, contract: str
 ) -> None:
     process = start_node("teleop", contract=contract, device=network_file(contract)).wait_active()
-    port = process.wait_for_line("operators connect to").rpartition(":")[2].strip("/")
-    operator = OperatorProcess("network", port)
+    address = process.wait_for_line("operators connect to").rpartition(" ")[2]
+    operator = OperatorProcess("network", address.replace("http:", "ws:"))
     try:
         operator.say(engaged=False)
         happens(lambda: False, 1.0)

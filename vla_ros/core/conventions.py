@@ -26,3 +26,7 @@ SCENE_TOPIC = "/sim/scene"
 
 #: Longest wait for the other messages of the instant that a camera's frame belongs to [s].
 SETTLE_S = 0.012
+
+#: Environment variable with what operators on the network have to give: a command line can be read
+#: by everybody on the machine.
+TOKEN_VARIABLE = "VLA_ROS_OPERATOR_TOKEN"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +14,7 @@ from std_msgs.msg import Bool, String
 from vla_ros_interfaces.msg import ActionChunk, GateStatus
 
 from vla_ros.contract import load_contract
-from vla_ros.core.conventions import PATIENCE_NS
+from vla_ros.core.conventions import PATIENCE_NS, TOKEN_VARIABLE
 from vla_ros.core.types import FloatArray
 from vla_ros.ros.chunks import write_chunk
 from vla_ros.ros.command_memory import CommandMemory
@@ -75,7 +77,10 @@ class TeleopNode(ManagedNode):
         config = load_teleop(settings.device, self._contract)
         self._config = config
         self._time = RobotTime(self)
+        token = os.environ.get(TOKEN_VARIABLE, "")
         place = Place(
+            token=token or secrets.token_urlsafe(16),
+            show_token=not token,
             terminal=settings.terminal,
             clock_ns=self._time.now_ns,
             make_desk=lambda: RecorderDesk(self, settings.operator),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,7 +24,7 @@ from vla_ros.teleop.joy import JoyDevice
 from vla_ros.teleop.keyboard import KeyboardDevice
 from vla_ros.teleop.leader import LeaderDevice
 from vla_ros.teleop.network import NetworkDevice
-from vla_ros.teleop.pages import Page
+from vla_ros.teleop.pages import operator_pages
 from vla_ros.teleop.recording_desk import RecordingDesk
 from vla_ros.teleop.settings import Speeds, TeleopSettings
 from vla_ros.teleop.timing import stoppable_speed
@@ -41,11 +41,15 @@ class Place:
         terminal: Path of the terminal for the keyboard; "" for the process's own.
         clock_ns: The clock that devices are read with [ns].
         make_desk: Makes what passes operators' wishes on to the recorder; None for nothing.
+        token: What operators on the network have to give where the device's file says nothing.
+        show_token: Whether the log tells it, since nobody knows it yet.
     """
 
     terminal: str
     clock_ns: Callable[[], int]
     make_desk: Callable[[], RecordingDesk] | None = None
+    token: str = ""
+    show_token: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +194,11 @@ def _make_network(
     section: Section, settings: TeleopSettings, axes: Axes
 ) -> Callable[[Place], Device]:
     network = read_network(section, settings.rate_hz)
-    body = resource_path("config/web/operator.html").read_bytes()
-    pages = {"/": Page(type="text/html; charset=utf-8", body=body)}
     return lambda place: NetworkDevice(
-        network,
+        replace(network, token=network.token or place.token),
         axes,
-        pages=pages,
+        pages=operator_pages(),
+        show_token=place.show_token and not network.token,
         desk=place.make_desk() if place.make_desk is not None else None,
         clock_ns=place.clock_ns,
     )

@@ -85,6 +85,7 @@ class NetworkDevice:
         *,
         pages: Mapping[str, Page] | None = None,
         desk: RecordingDesk | None = None,
+        show_token: bool = False,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Prepare to serve.
@@ -94,9 +95,11 @@ class NetworkDevice:
             axes: The modes that are offered, with the names of their axes.
             pages: Path such as `/` to what a browser gets there.
             desk: Passes on what operators ask of the recorder; without it nothing can be asked.
+            show_token: Whether the log tells it.
             clock_ns: The clock that `read` is called with [ns].
         """
         self.settings = settings
+        self._shown = f"?token={settings.token}" if show_token else ""
         self._axes = {mode: tuple(names) for mode, names in axes.items()}
         self._pages = dict(pages or {})
         self._desk = desk
@@ -156,7 +159,7 @@ class NetworkDevice:
             target=self._server.serve_forever, name="operators", daemon=True
         )
         self._thread.start()
-        _log.info("operators connect to ws://%s:%d/", settings.host, self.port)
+        _log.info("operators connect to http://%s:%d/%s", settings.host, self.port, self._shown)
 
     def read(self, now_ns: int) -> Intent | None:
         """Return what the operator who has the arm, or speaks, wanted last."""

@@ -26,7 +26,7 @@ class OperatorProcess:
     """Starts the process and tells it what to say."""
 
     def __init__(self, *arguments: str) -> None:
-        """Start it: `gamepad`, or `network` and a port."""
+        """Start it: `gamepad`, or `network` and the address of its socket."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, *arguments],
             stdin=subprocess.PIPE,
@@ -92,7 +92,7 @@ def main() -> None:
 
     rclpy.init()
     node = rclpy.create_node("operator_process")
-    speak = _gamepad(node) if sys.argv[1] == "gamepad" else _network(node, int(sys.argv[2]))
+    speak = _gamepad(node) if sys.argv[1] == "gamepad" else _network(node, sys.argv[2])
     repeater = _Repeater(speak)
     threading.Thread(target=repeater.listen, daemon=True).start()
     prefer_this_process(PRIORITY)
@@ -120,10 +120,10 @@ def _gamepad(node: Any) -> Callable[[dict[str, Any]], int]:
     return speak
 
 
-def _network(node: Any, port: int) -> Callable[[dict[str, Any]], int]:
+def _network(node: Any, address: str) -> Callable[[dict[str, Any]], int]:
     from websockets.sync.client import connect
 
-    socket = connect(f"ws://127.0.0.1:{port}/", compression=None).__enter__()
+    socket = connect(address, compression=None).__enter__()
     ticks = [0]
 
     def listen() -> None:
