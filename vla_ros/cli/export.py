@@ -184,7 +184,7 @@ def describe_training(checkpoint: Path) -> dict[str, Any]:
     settings = settings_of(state)
     for key in ("output", "language", "contract", "device", "threads", LANGUAGE, TOKENIZER):
         settings.pop(key, None)
-    for key in ("data", "eyes_only"):
+    for key in ("data", "eyes_only", "recordings"):
         settings[key] = [Path(folder).name for folder in settings.get(key, ())]
     for key in ("start", "teacher"):
         if settings.get(key):

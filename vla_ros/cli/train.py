@@ -39,6 +39,21 @@ def train(
     data: Annotated[
         list[Path] | None, typer.Option(help="Folder of shards; may be given repeatedly.")
     ] = None,
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of recorded episodes, or a LeRobotDataset, to imitate; repeatedly. With "
+            "--data beside it, or alone."
+        ),
+    ] = None,
+    intervention_weight: Annotated[
+        float | None,
+        typer.Option(
+            help=_usual(
+                "Of what an operator did who took over from a policy.", "intervention_weight"
+            )
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Where checkpoint and losses go.")] = None,
     steps: Annotated[
         int | None, typer.Option(help=_usual("Optimizer steps in all.", "steps"))
@@ -159,6 +174,8 @@ def train(
 
     vla_ros train --data data/expert --data data/round1 --output runs/round1
     --start runs/mine/checkpoint.pt --steps 4000
+
+    vla_ros train --recordings recordings --start models/tabletop-small --output runs/taught
 
     vla_ros train --config tabletop-small --fusion projector --output runs/projector
 

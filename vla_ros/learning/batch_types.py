@@ -60,11 +60,11 @@ class StateBatch(NamedTuple):
     """States with the expert's answer.
 
     `item`, `target` are true positions (B, 3) [m]; `start` (B, 2, 3) [m] those at the beginning;
-    `has_target` (B,). `imitate` (B,) is what imitating the chunk counts, 0 for not at all. `text` holds a
-    sentence for every `repeat` rows; `by_reference` (B / repeat,) is 1 where it names the object
-    by reasoning, and `looks` (B / repeat, 2, 2) has the classes of colour and kind of object and
-    target. `known` (B,) is how many rows of each chunk were executed before it came; None for
-    policies that learn no delay.
+    `has_target` (B,). `imitate` (B,) is what imitating the chunk counts, 0 for not at all. `text`
+    holds a sentence for every `repeat` rows; `by_reference` (B / repeat,) is 1 where it names the
+    object by reasoning, and `looks` (B / repeat, 2, 2) has the classes of colour and kind of
+    object and target. `known` (B,) is how many rows of each chunk were executed before it came;
+    None for policies that learn no delay.
     """
 
     text: TextBatch

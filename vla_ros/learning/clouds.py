@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from vla_ros.engine.clouds import cloud_maker
-from vla_ros.learning.batch_types import ImageBatch
 from vla_ros.policy.configuration import PolicyConfig
 from vla_ros.policy.encoders import CloudBatch
+
+
+class _Seen(Protocol):
+    """Images and depth of the cameras, the front one first: (B, H, W, 3) and (B, H, W) [m]."""
+
+    @property
+    def rgb(self) -> tuple[Tensor, Tensor]: ...
+
+    @property
+    def depth(self) -> tuple[Tensor, Tensor]: ...
 
 
 class CloudReader:
@@ -22,7 +34,7 @@ class CloudReader:
         """
         self._make = cloud_maker(config)
 
-    def __call__(self, batch: ImageBatch) -> CloudBatch | None:
+    def __call__(self, batch: _Seen) -> CloudBatch | None:
         """Return the points of the front camera's images; None for a policy that reads none."""
         if self._make is None:
             return None

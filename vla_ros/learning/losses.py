@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,8 @@ from vla_ros.learning.imagined import imagine_anchor, imagine_points
 from vla_ros.learning.looks import with_looks
 from vla_ros.learning.objectives import SlotClassifier, in_view, sighting_loss
 from vla_ros.learning.precision import why_not_bfloat16
+from vla_ros.learning.recorded import RecordedBatch
+from vla_ros.learning.recorded_losses import recorded_terms
 from vla_ros.learning.seen_scenes import SeenScenes, read_questions
 from vla_ros.learning.training_config import TrainingConfig
 from vla_ros.policy.configuration import CAMERAS, MODALITIES
@@ -55,8 +58,13 @@ class Losses:
         classifier: SlotClassifier,
         batcher: Batcher,
         teacher: Teacher | None = None,
+        recorded: Iterator[RecordedBatch] | None = None,
     ) -> None:
-        """Compute the losses of the networks on the batcher's batches; a teacher adds terms."""
+        """Compute the losses of the networks on the batcher's batches.
+
+        A teacher adds terms, and so do batches of recorded episodes.
+        """
+        self._recorded = recorded
         self._config, self._batcher = config, batcher
         self._policy, self._classifier = policy, classifier
         self._teacher = teacher
@@ -85,6 +93,8 @@ class Losses:
             terms |= self._of_seen_scenes(config.images)
         elif config.images:
             terms |= self._of_images(batcher.images(config.images, config.sentences_per_image))
+        if self._recorded is not None:
+            terms |= recorded_terms(self._policy, next(self._recorded), self._read_cloud)
         return terms
 
     def _of_states(self, batch: StateBatch) -> Terms:

@@ -149,14 +149,17 @@ class RunChoices:
         Raises:
             UserError: if something is missing, or no such run is possible; names it.
         """
+        chosen = dict(self.training)
+        if chosen.get("recordings") and not chosen.get("data"):  # they alone are trained from
+            chosen = {"data": (), "images": 0, "episodes": 0} | chosen
         for name in ("data", "output"):
-            if not self.training.get(name):
+            if not chosen.get(name) and not (name == "data" and chosen.get("recordings")):
                 raise UserError(
                     f"{name}: missing; give --{name}, or `{name}` in the `training` section of "
                     "the --config file"
                 )
-        encoder = language(self.training.get("language"), self.training["output"])
-        training = TrainingConfig(**{**self.training, "language": encoder})
+        encoder = language(chosen.get("language"), chosen["output"])
+        training = TrainingConfig(**{**chosen, "language": encoder})
         policy = _policy(self.policy, training)
         if training.start is not None:
             policy = replace(policy, pruned=pruned_sizes(training.start))

@@ -30,6 +30,7 @@ from vla_ros.learning.process_group import ProcessGroup
 from vla_ros.learning.provenance import differences
 from vla_ros.learning.question_bank import QuestionBank
 from vla_ros.learning.random_streams import RandomStreams, kept_states
+from vla_ros.learning.recorded import Recordings
 from vla_ros.learning.run_checks import require_data
 from vla_ros.learning.run_config import RunConfig, write_run
 from vla_ros.learning.starting import begin_from
@@ -82,9 +83,8 @@ class Trainer:
         saved = self._read_saved(policy_config)
         teacher = open_teacher(config, policy_config, self.group.device)
         config.output.mkdir(parents=True, exist_ok=True)
-        self.data = Demonstrations.load(
-            config.data, config.eyes_only, horizon=policy_config.horizon
-        )
+        self.recordings = Recordings(config, policy_config) if config.recordings else None
+        self.data = self._load(policy_config)
         require_data(self.data, config, policy_config)
         questions = None
         with self.group.main_first():
@@ -127,10 +127,21 @@ class Trainer:
             config.intervention_weight,
         )
         share = config.shared(self.group.share)
-        self._losses = Losses(share, self.policy, classifier, batcher, teacher)
+        recorded = None
+        if self.recordings is not None:
+            order = (config.seed, self.step, self.group.rank)
+            recorded = self.recordings.batches(share.recorded, order, self.group.device)
+        self._losses = Losses(share, self.policy, classifier, batcher, teacher, recorded)
         self._objective = self.group.prepare(_Objective(self.networks, self._losses))
         if self.group.main:
             write_run(RunConfig(policy=policy_config, training=config), config.output)
+
+    def _load(self, policy: PolicyConfig) -> Demonstrations:
+        """Return the collected demonstrations; what recordings tell of states, without any."""
+        config = self.config
+        if config.data or self.recordings is None:
+            return Demonstrations.load(config.data, config.eyes_only, horizon=policy.horizon)
+        return self.recordings.measured()
 
     @property
     def checkpoint_path(self) -> Path:

@@ -36,7 +36,7 @@ _CHANGEABLE = ("steps", "checkpoint_every", "output", "language", "device", "thr
 #: Parts of the policy that adapters adapt.
 LORA_TARGETS = ("fusion", "language", "grounder")
 #: What a step draws, which the processes of a run share.
-ROWS = ("texts", "images", "episodes")
+ROWS = ("texts", "images", "episodes", "recorded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +78,9 @@ class TrainingConfig:
         teaching: Weight of those answers, against 1 of the demonstrations.
         intervention_weight: Of what an operator did who took over from a policy, against 1 of
             ordinary demonstrations.
+        recordings: Folders of recorded episodes, and LeRobotDatasets, that are imitated as well,
+            or alone.
+        recorded: Recorded states per step.
     """
 
     data: tuple[Path, ...]
@@ -113,6 +116,8 @@ class TrainingConfig:
     teacher: Path | None = None
     teaching: float = 1.0
     intervention_weight: float = 1.0
+    recordings: tuple[Path, ...] = ()
+    recorded: int = 16
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -129,13 +134,20 @@ class TrainingConfig:
             "sentences",
             "checkpoint_every",
             "questions",
+            "recorded",
         ):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        if min(self.images, self.episodes) < 0 or not (self.images or self.episodes):
+        drawn = self.images or self.episodes
+        if min(self.images, self.episodes) < 0 or not (drawn or self.recordings):
             raise UserError(
                 f"images is {self.images} and episodes {self.episodes}; expected 0 or more, and "
                 "one of them above 0"
+            )
+        if drawn and not self.data:
+            raise UserError(
+                f"images is {self.images} and episodes {self.episodes}, but there is no data to "
+                "draw them from; give --data, or 0 of both to train from recordings alone"
             )
         for name in ROWS:
             if 0 < getattr(self, name) < self.processes:
