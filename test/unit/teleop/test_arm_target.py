@@ -154,7 +154,7 @@ def test_a_tip_that_cannot_go_on_does_not_run_away(arm: Arm) -> None:
     arm.move(4.0, x=1.0)
     far = tip(arm.target.positions)[:3, 3]
     q, _ = arm.move(1.0, x=-1.0)
-    assert tip(q)[0, 3] < far[0] - 0.05, "it came back as soon as it was told to"
+    assert tip(q)[0, 3] < far[0] - 0.03, "it came back when it was told to"
     assert np.isfinite(q).all()
 
 
