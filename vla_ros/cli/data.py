@@ -15,6 +15,7 @@ from vla_ros.cli import (
     data_delete,
     data_list,
     data_merge,
+    data_push,
     data_recover,
     data_rename,
     data_replay,
@@ -41,3 +42,5 @@ data.command("replay")(data_replay.replay)
 data.command("statistics")(data_statistics.statistics)
 data.command("annotate")(data_annotate.annotate)
 data.command("show")(data_show.show)
+data.command("push")(data_push.push)
+data.command("pull")(data_push.pull)

@@ -1,0 +1,1 @@
+"""Datasets to and from other places: storage behind a URL, and hubs."""
