@@ -35,6 +35,14 @@ def demonstrate(
     expert_share: Annotated[
         float, typer.Option(help="Share of the steps that the expert takes over from --policy.")
     ] = 0.2,
+    interventions: Annotated[
+        bool,
+        typer.Option(
+            "--interventions",
+            help="Let the expert watch --policy as an operator would: it takes the arm only when "
+            "that goes wrong, and only what it does then is learned.",
+        ),
+    ] = False,
     stills: Annotated[
         int,
         typer.Option(help="Instead of episodes: rendered states per scene, for the eyes."),
@@ -72,6 +80,8 @@ def demonstrate(
     for name, value in (("image-share", image_share), ("expert-share", expert_share)):
         if not 0.0 <= value <= 1.0:
             raise UserError(f"--{name} is {value}; expected 0 to 1")
+    if interventions and policy is None:
+        raise UserError("--interventions needs a --policy to watch")
     if policy is not None and not policy.exists():
         raise UserError(f"{policy}: no such bundle or checkpoint")
     if workers < 1 or episodes < 1:
@@ -92,6 +102,7 @@ def demonstrate(
             stills=stills,
             lag_s=lag,
             one_at_a_time=one_at_a_time,
+            watched=interventions,
         )
     except ValueError as error:
         raise UserError(f"--seed: {error}") from error

@@ -18,6 +18,7 @@ from vla_ros.engine.language import LanguageEncoder
 from vla_ros.learning.checkpoints import policy_from_checkpoint, require_language
 from vla_ros.learning.dagger import BundleDriver, ImaginingDriver
 from vla_ros.learning.experts import HORIZON, Expert
+from vla_ros.learning.intervention import Operator, SupervisedDriver, mark_actors
 from vla_ros.learning.provenance import differences, language_sha256, policy_sha256
 from vla_ros.learning.rollouts import Disturbance, Driver, Record, run_episode
 from vla_ros.learning.shards import missing_seeds, save_shard, shard_path, shard_paths
@@ -47,6 +48,8 @@ class CollectionConfig:
         lag_s: Longest time in [s] from an observation to when the gate has the chunk made of it,
             as inference and transport take on a robot; drawn for each episode, from 0.
         one_at_a_time: Whether the next chunk is begun only when the one before has come.
+        watched: Whether the expert watches the policy, as an operator would, and only takes the
+            arm when it goes wrong; only what it does then is imitated (HG-DAgger).
     """
 
     directory: Path
@@ -60,6 +63,7 @@ class CollectionConfig:
     stills: int = 0
     lag_s: float = 0.0
     one_at_a_time: bool = False
+    watched: bool = False
 
     def __post_init__(self) -> None:
         if self.first_seed < 0 or self.first_seed + self.episodes > TEST_SEED:
@@ -89,6 +93,7 @@ class CollectionConfig:
             "lag": self.lag_s,
             "rows": HORIZON,
             "one-at-a-time": self.one_at_a_time,
+            "interventions": self.watched,
             "policy": None if self.policy is None else policy_sha256(self.policy),
             **({} if self.language is None else language_sha256(self.language)),
         }
@@ -179,16 +184,20 @@ def _play(
         return take_stills(environment, scene, rng, config.stills)
     with torch.random.fork_rng(devices=()):  # imagined sightings are drawn by torch
         torch.manual_seed(seed)
-        return run_episode(
+        driver = drivers(scene, rng)
+        record = run_episode(
             environment,
             scene,
             expert,
-            drivers(scene, rng),
+            driver,
             rng=rng,
             image_probability=config.image_probability,
             lag_s=config.lag_s * np.random.default_rng((seed, 12)).random(),
             one_at_a_time=config.one_at_a_time,
         )
+    if config.watched:
+        mark_actors(record, driver)
+    return record
 
 
 class _Drivers:
@@ -196,6 +205,7 @@ class _Drivers:
 
     def __init__(self, config: CollectionConfig) -> None:
         self._config = config
+        self._share = 0.0 if config.watched else config.expert_share
         self._make: Callable[[Scene, Generator], Driver] = self._disturbed
         if config.policy is not None:
             torch.set_num_threads(1)
@@ -204,7 +214,8 @@ class _Drivers:
 
     def __call__(self, scene: Scene, rng: Generator) -> Driver:
         try:
-            return self._make(scene, rng)
+            driver = self._make(scene, rng)
+            return SupervisedDriver(driver, Operator()) if self._config.watched else driver
         except InstructionRejected:  # longer than the policy reads: the expert plays it
             return self._disturbed(scene, rng)
 
@@ -219,7 +230,7 @@ class _Drivers:
 
         def make(scene: Scene, rng: Generator) -> Driver:
             policy.start(scene.text)
-            return BundleDriver(policy, rng, self._config.expert_share)
+            return BundleDriver(policy, rng, self._share)
 
         return make
 
@@ -236,6 +247,6 @@ class _Drivers:
                     torch.from_numpy(tokens.features.copy())[None],
                     torch.from_numpy(tokens.mask.copy())[None].float(),
                 )
-            return ImaginingDriver(policy, slots, rng, self._config.expert_share)
+            return ImaginingDriver(policy, slots, rng, self._share)
 
         return make

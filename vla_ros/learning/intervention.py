@@ -142,6 +142,14 @@ class SupervisedDriver:
         record.states["actor"] = [np.int8(actor) for actor in self.actors]
 
 
+def mark_actors(record: Record, driver: Driver) -> None:
+    """Write who acted into the record of an episode, whoever drove it."""
+    if isinstance(driver, SupervisedDriver):
+        driver.mark(record)
+    else:
+        record.states["actor"] = [np.int8(Actor.DEMONSTRATOR)] * len(record.states["state"])
+
+
 class _Past(Generic[Value]):
     """What was so long ago."""
 

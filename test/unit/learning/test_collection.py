@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from vla_ros.core.errors import UserError
+from vla_ros.learning.actors import Actor
 from vla_ros.learning.collection import CollectionConfig, collect, missing_episodes
 from vla_ros.learning.dataset import Demonstrations
-from vla_ros.learning.shards import missing_seeds, shard_path
+from vla_ros.learning.shards import missing_seeds, shard_path, shard_paths
 from vla_ros.sim.scenes import HELD_OUT_COMBINATIONS, TEST_SEED
 
 
@@ -173,3 +174,16 @@ def test_shards_of_before_stills_were_marked_are_taken_for_episodes(
         np.savez(tmp_path / path.name, **kept)
     assert Demonstrations.load((tmp_path, demonstrations)).meta["imitate"].all()
     assert not Demonstrations.load((), (tmp_path,)).meta["imitate"].any()
+
+
+def test_a_policy_is_watched_and_who_acted_is_kept(tmp_path: Path, language_files: Path) -> None:
+    shipped = language_files  # it does well: nobody has to take over
+    config = CollectionConfig(
+        directory=tmp_path, episodes=1, image_probability=0.0, policy=shipped, watched=True
+    )
+    assert list(collect(config, workers=1)) == [(1, 1)]
+    (path,) = shard_paths(tmp_path)
+    with np.load(path) as shard:
+        assert len(shard["states/actor"]) == len(shard["states/state"])
+        assert Actor.POLICY in shard["states/actor"]
+        assert Actor.DEMONSTRATOR not in shard["states/actor"]
