@@ -40,6 +40,8 @@ class BackgroundGraph:
         """
         self.log, self._read = log, 0
         log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+        log.chmod(0o600)  # it may tell the token of operators on the network
         with log.open("w") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "vla_ros.cli.app", "up", *arguments],
@@ -102,6 +104,11 @@ class BackgroundGraph:
         self._read += sum(map(len, lines))
         found = (ABOUT.match(line.decode(errors="replace").rstrip()) for line in lines)
         return [item.group(1) for item in found if item]
+
+    def find(self, pattern: re.Pattern[str]) -> str:
+        """Return what the first group of a pattern found last in the log; "" if it did not."""
+        found = pattern.findall(self.log.read_text(errors="replace"))
+        return str(found[-1]) if found else ""
 
     def stop(self) -> None:
         """End the graph as Ctrl-C would, and by force if that does not help."""

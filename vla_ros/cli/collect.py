@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from vla_ros.core.errors import UserError
 TURN_S = 0.05
 #: How long the nodes may take to start [s].
 START_S = 60.0
+#: Where the log says that operators on the network find their page.
+ADDRESS = re.compile(r"operators connect to (http\S+)")
 OUTCOMES = ("", "success", "failure")
 INTERRUPTED = 130  # exit status after Ctrl-C, if episodes are missing
 #: What asks this process to end: Ctrl-C, a supervisor, a terminal that is closed.
@@ -192,13 +195,21 @@ class _Collection:
         """Serve keys, clock and view until the session ends or is to; then end the episode."""
         view, inputs, graph = around
         graph.news()  # of how it started
-        session.begin()
+        inputs.address = graph.find(ADDRESS)
+        if inputs.address:
+            view.say(f"operators: {inputs.address}")
+        try:
+            session.begin()
+        except UserError:
+            if not client.interrupted:
+                raise
         while not (session.ended or client.interrupted):
             client.spin_once(TURN_S)
             inputs.serve(session)
             session.go_on()
             for text in graph.news():
                 session.say(text)
+                inputs.address = graph.find(ADDRESS)  # a node that restarts makes another token
             if graph.status is not None:
                 raise UserError(f"the graph ended with {graph.status}; see {graph.log}")
             view.show(_moment(recorder, session, inputs))

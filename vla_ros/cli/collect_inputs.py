@@ -14,10 +14,15 @@ KEYBOARD = "keyboard"
 
 
 class Inputs:
-    """Keys of a terminal where there is one, or else lines of the standard input."""
+    """Keys of a terminal where there is one, or else lines of the standard input.
+
+    Attributes:
+        address: Of the page for operators on the network; "" if there is none.
+    """
 
     def __init__(self, teleop: str) -> None:
         """Find out what there is; `teleop` is what moves the robot."""
+        self.address = ""
         self._stack = contextlib.ExitStack()
         self._reader = InputReader()
         self._keys: KeyReader | None = None
@@ -55,8 +60,9 @@ class Inputs:
 
     @property
     def operator(self) -> tuple[str, ...]:
-        """What the keyboard's node shows."""
-        return self._robot.lines() if self._robot else ()
+        """What operators have to know: the keyboard's keys and state, or the page's address."""
+        page = (f"operators: {self.address}",) if self.address else ()
+        return page + (self._robot.lines() if self._robot else ())
 
     def serve(self, session: Session) -> None:
         """Do what has been typed."""

@@ -1,7 +1,7 @@
 """An operator's device as a process of its own, so that a busy test does not make it stutter.
 
 python -m vla_ros.testing.operator_process gamepad
-python -m vla_ros.testing.operator_process network PORT
+python -m vla_ros.testing.operator_process network ws://127.0.0.1:8765/?token=...
 
 It reads lines of JSON from its standard input: `{"buttons": [4], "axes": {"1": 0.5}}` for a
 gamepad, `{"engaged": true, "axes": {"y": 1.0}}` for the network, from then on repeated 50 times a
