@@ -40,6 +40,7 @@ class VideoEncoder:
         self._path, self._fps, self._codec = path, fps, codec
         self._images: queue.Queue[UInt8Array | None] = queue.Queue(WAITING)
         self._error: BaseException | None = None
+        self._ended = False
         self._av = import_av()
         self._thread = threading.Thread(target=self._run, name=f"encode {path.stem}", daemon=True)
         self._thread.start()
@@ -52,26 +53,35 @@ class VideoEncoder:
         """Encode the rest, and end the file.
 
         Raises:
-            Exception: what went wrong while encoding.
+            UserError: if something went wrong while encoding: a full disk, say.
         """
         self._images.put(None)
         self._thread.join()
         if self._error is not None:
-            raise self._error
+            raise UserError(
+                f"{self._path}: cannot be encoded with {self._codec}: {self._error!r}"
+            ) from self._error
 
     def _run(self) -> None:
         try:
             self._encode()
         except BaseException as error:  # noqa: BLE001 `close` raises it
             self._error = error
-            while self._images.get() is not None:
+            while self._next() is not None:  # whoever adds is not to wait for ever
                 pass
+
+    def _next(self) -> UInt8Array | None:
+        if self._ended:
+            return None
+        image = self._images.get()
+        self._ended = image is None
+        return image
 
     def _encode(self) -> None:
         os.environ.setdefault("SVT_LOG", "1")  # errors only
         with self._av.open(str(self._path), "w") as container:
             stream: Any = None
-            while (image := self._images.get()) is not None:
+            while (image := self._next()) is not None:
                 if stream is None:
                     stream = container.add_stream(
                         self._codec, self._fps, options=CODECS[self._codec]
