@@ -18,7 +18,8 @@ from vla_ros.bringup.background import BackgroundGraph
 from vla_ros.bringup.graph import DEFAULT_RECORDINGS, DEFAULT_TELEOP, DISCOVERY, describe
 from vla_ros.bringup.options import Options
 from vla_ros.cli.collect_inputs import Inputs
-from vla_ros.cli.collect_session import Session, SessionSettings
+from vla_ros.cli.collect_session import Session
+from vla_ros.cli.collect_settings import SessionSettings
 from vla_ros.cli.collect_view import LineView, LiveView, Moment, View
 from vla_ros.contract import RobotContract, load_contract
 from vla_ros.core.errors import UserError
@@ -29,7 +30,6 @@ TURN_S = 0.05
 START_S = 60.0
 #: Where the log says that operators on the network find their page.
 ADDRESS = re.compile(r"operators connect to (http\S+)")
-OUTCOMES = ("", "success", "failure")
 INTERRUPTED = 130  # exit status after Ctrl-C, if episodes are missing
 #: What asks this process to end: Ctrl-C, a supervisor, a terminal that is closed.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -64,7 +64,7 @@ def collect(
     pause: Annotated[float, typer.Option(help="Seconds between two of those.")] = 3.0,
     outcome: Annotated[str, typer.Option(help="Label of those: success or failure.")] = "",
     judge: Annotated[
-        bool, typer.Option("--judge", help="In simulation: physics labels those.")
+        bool, typer.Option("--judge", help="In simulation: physics ends and labels those.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the first simulated scene.")] = 0,
     skill: Annotated[str, typer.Option(help="Skill of the scenes; empty: any.")] = "",
@@ -96,32 +96,10 @@ def collect(
         instruction=instruction, operator=operator, simulated=simulated, seed=seed, skill=skill,
         episodes=episodes, episode_s=seconds, pause_s=pause, outcome=outcome, judge=judge,
     )  # fmt: skip
-    _check(settings)
     contract = load_contract(str(graph[0].parameters["contract"]))
     plain = quiet or not sys.stdout.isatty()
     collection = _Collection(options=options, settings=settings, contract=contract, plain=plain)
     raise typer.Exit(collection.run())
-
-
-def _check(settings: SessionSettings) -> None:
-    """Refuse what makes no sense.
-
-    Raises:
-        UserError: naming the option, what was expected and what came.
-    """
-    for name, value in (
-        ("episodes", settings.episodes),
-        ("seconds", settings.episode_s),
-        ("pause", settings.pause_s),
-    ):
-        if not 0 <= value < float("inf"):
-            raise UserError(f"--{name} is {value}; expected 0 or more")
-    if settings.outcome not in OUTCOMES:
-        raise UserError(f"--outcome is '{settings.outcome}'; expected success or failure")
-    if settings.judge and not settings.simulated:
-        raise UserError("--judge needs the simulator's physics; on a robot label by hand")
-    if not settings.episode_s and (settings.judge or settings.outcome):
-        raise UserError("--judge and --outcome label episodes that end by themselves: --seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from vla_ros.cli.collect_commands import Command, parse_line
+from vla_ros.cli.collect_settings import SessionSettings
 from vla_ros.cli.collect_view import RECORDING, episode_title
 from vla_ros.core.errors import UserError
 
@@ -18,6 +18,8 @@ KEPT_LINES = 5
 SPLIT = "train"
 #: The recorder's word counts, after this long, where it differs from what was done here [s].
 SETTLE_S = 1.5
+#: How often physics is asked whether the task is done [s].
+JUDGE_S = 0.5
 
 
 class Recorder(Protocol):
@@ -47,35 +49,6 @@ class Recorder(Protocol):
 
     def judge(self) -> bool:
         """Return whether physics says that the task is done."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionSettings:
-    """How a collection runs.
-
-    Attributes:
-        instruction: Of every episode; "" takes the simulated scene's, or the one in force.
-        operator: Who records.
-        simulated: Whether there is a simulator, whose table is laid anew before each episode.
-        seed: Of the first simulated scene.
-        skill: Of the simulated scenes; "" for any.
-        episodes: End after so many complete ones; 0 does not.
-        episode_s: How long an episode is [s]; above 0, episodes start and end by themselves.
-        pause_s: Between two of them [s].
-        outcome: Label of those that end by themselves: "success", "failure" or "".
-        judge: Whether physics labels instead.
-    """
-
-    instruction: str = ""
-    operator: str = ""
-    simulated: bool = False
-    seed: int = 0
-    skill: str = ""
-    episodes: int = 0
-    episode_s: float = 0.0
-    pause_s: float = 3.0
-    outcome: str = ""
-    judge: bool = False
 
 
 class Session:
@@ -115,7 +88,7 @@ class Session:
         self._said_of_it = ("", "")  # outcome and text of the episode, or of the last one
         self._since_s: float | None = None
         self._differs_s: float | None = None
-        self._next_s = clock()
+        self._next_s = self._judge_s = clock()
 
     @property
     def recording(self) -> bool:
@@ -157,8 +130,8 @@ class Session:
                 return
             if self._since_s is None and now_s >= self._next_s:
                 self._start("")
-            elif self._since_s is not None and now_s - self._since_s >= settings.episode_s:
-                self._end(self._outcome())
+            elif self._since_s is not None:
+                self._judge(now_s, now_s - self._since_s >= settings.episode_s)
         except UserError as error:
             self.fault = str(error)
             self.ended = True
@@ -267,10 +240,17 @@ class Session:
     def _quit(self, _: str) -> None:
         self.close()
 
-    def _outcome(self) -> str:
+    def _judge(self, now_s: float, time_is_up: bool) -> None:
+        """End an episode that runs by itself: when its time is up, or physics says it is done."""
         if not self._settings.judge:
-            return self._settings.outcome
-        return "success" if self._recorder.judge() else "failure"
+            if time_is_up:
+                self._end(self._settings.outcome)
+            return
+        if time_is_up or now_s >= self._judge_s:
+            self._judge_s = now_s + JUDGE_S
+            done = self._recorder.judge()
+            if done or time_is_up:
+                self._end("success" if done else "failure")
 
     def _notice_others(self, now_s: float) -> None:
         """Follow what another has started or ended, as the buttons of the operator's page do."""

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from vla_ros.cli.collect_commands import Command
-from vla_ros.cli.collect_session import SETTLE_S, Session, SessionSettings
+from vla_ros.cli.collect_session import JUDGE_S, SETTLE_S, Session
+from vla_ros.cli.collect_settings import SessionSettings
 from vla_ros.core.errors import UserError
 
 
@@ -170,21 +171,32 @@ def test_words_that_were_typed_hold_until_the_next_scene() -> None:
 
 
 def test_episodes_that_run_by_themselves_are_as_long_and_as_many_as_asked() -> None:
-    run = Run(simulated=True, episodes=2, episode_s=5.0, pause_s=2.0, judge=True)
+    run = Run(simulated=True, episodes=2, episode_s=5.0, pause_s=2.0, outcome="failure")
     run.pass_time(1.9)
     assert not run.recording()  # a simulator that has laid its table is like one just switched on
     run.pass_time(4.0)
     assert run.recording()
-    run.recorder.done = False
     run.pass_time(1.5)
     assert not run.recording()
     run.pass_time(2.0)
     assert run.recording()
-    run.recorder.done = True
     run.pass_time(20.0)
-    assert [item["outcome"] for item in run.recorder.episodes] == ["failure", "success"]
+    assert [item["outcome"] for item in run.recorder.episodes] == ["failure", "failure"]
     assert run.session.ended
     assert run.session.fault == ""
+
+
+def test_physics_ends_an_episode_that_succeeds_and_labels_every_one() -> None:
+    run = Run(simulated=True, episodes=2, episode_s=5.0, pause_s=0.0, judge=True)
+    run.recorder.done = False
+    run.pass_time(3.0)
+    assert run.recording()
+    run.recorder.done = True
+    run.pass_time(JUDGE_S + 0.1)
+    assert run.session.complete == 1
+    run.recorder.done = False
+    run.pass_time(6.0)
+    assert [item["outcome"] for item in run.recorder.episodes] == ["success", "failure"]
 
 
 def test_an_unattended_collection_ends_with_the_reason_when_the_recorder_refuses() -> None:
@@ -238,3 +250,22 @@ def test_lines_carry_the_text_of_their_command() -> None:
         run.session.read(line)
     assert run.recorder.episodes[0]["instruction"] == "put the red cube in the bowl"
     assert run.recorder.episodes[0]["text"] == "was bumped"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"episodes": -1}, "--episodes is -1; expected 0 or more"),
+        ({"episode_s": float("nan")}, "--seconds is nan; expected 0 or more"),
+        ({"pause_s": float("inf")}, "--pause is inf"),
+        ({"episode_s": 3.0, "outcome": "fine"}, "--outcome is 'fine'; expected success or"),
+        ({"episode_s": 3.0, "judge": True}, "--judge needs the simulator's physics"),
+        ({"simulated": True, "judge": True}, "label episodes that end by themselves: --seconds"),
+        ({"outcome": "success"}, "label episodes that end by themselves: --seconds"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_by_name(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        SessionSettings(**settings)
