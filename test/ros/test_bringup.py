@@ -176,9 +176,15 @@ def test_a_device_of_ones_own_is_the_same_file_for_the_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").touch()
     nodes = describe("collect", Options(teleop="mine.yaml", operator="Ada"))
     (teleop,) = (node.parameters for node in nodes if node.name == "teleop")
     assert (teleop["device"], teleop["operator"]) == (str(tmp_path / "mine.yaml"), "Ada")
+
+
+def test_a_device_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(UserError, match="no device 'gamepat'; shipped are gamepad, keyboard"):
+        describe("collect", Options(teleop="gamepat"))
 
 
 def test_an_unknown_graph_lists_the_known_ones() -> None:

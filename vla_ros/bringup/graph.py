@@ -14,6 +14,7 @@ from vla_ros.contract import load_contract
 from vla_ros.core.conventions import NAMESPACE
 from vla_ros.core.errors import UserError
 from vla_ros.core.resources import resource_path
+from vla_ros.teleop.configuration import find_teleop
 
 KINDS = ("sim", "robot", "collect")
 DEFAULT_ROBOT = {"sim": "tabletop_sim", "robot": "so101", "collect": "tabletop_sim"}
@@ -141,6 +142,7 @@ def _acting(shared: Mapping[str, Value], options: Options) -> list[NodeDescripti
 
 
 def _teleop(shared: Mapping[str, Value], device: str, options: Options) -> NodeDescription:
+    find_teleop(device)  # one that does not exist is refused before anything starts
     operated: dict[str, Value] = {
         "device": _absolute(device),
         "terminal": options.terminal,

@@ -68,6 +68,7 @@ class TeleopNode(ManagedNode):
 
     default_name = "teleop"
     _device: Any = None
+    _base: Any = None
     _active = False
 
     def setup(self) -> None:
