@@ -90,6 +90,8 @@ def check_sight(signals: Signals, thresholds: Thresholds) -> Iterator[Finding]:
         lag = sight_lag(signals, topic, thresholds)
         if lag is None or topic in known or abs(lag.seconds) <= thresholds.sight_s:
             continue
+        if lag.correlation < thresholds.sight_correlation:
+            continue
         yield Finding(
             check="skew",
             severity=Severity.WARNING,
@@ -105,7 +107,7 @@ def check_sight(signals: Signals, thresholds: Thresholds) -> Iterator[Finding]:
 def sight_lag(signals: Signals, topic: str, thresholds: Thresholds) -> Lag | None:
     """Return how much later a camera sees the arm move than the joints do; None if it is vague."""
     lag = measure_sight_lag(signals, topic)
-    if lag is None or lag.correlation < thresholds.sight_correlation:
+    if lag is None or lag.correlation < thresholds.sight_confirms:
         return None
     near = abs(lag.seconds) <= thresholds.sight_s
     return lag if near or lag.correlation - lag.at_zero >= thresholds.sight_gain else None

@@ -23,8 +23,9 @@ class Thresholds:
             topic give 2.0, a driver that is generous with its rate 1.1.
         lost_share: Part of a topic's messages that may be lost. A best-effort topic on a loaded
             machine loses some per mille; at 2 % a 30 Hz camera skips a frame every 1.7 s.
-        lost_messages: And how many have to be lost: of 100 messages of which 1 in 200 is lost, two
-            or more are in 9 of 100 episodes, four in 2 of 1,000.
+        usual_loss: Part that is lost anyway; short episodes lose more than `lost_share` by chance.
+        loss_chance: How likely it may be that a loss is that chance: with some hundred episodes of
+            ten topics, one false alarm in ten recordings.
         command_gap_s: Longest hole in the commands [s]. The gate sends at control rate whatever
             happens; a quarter of a second without means it did not run.
         late_s: How late a topic may begin [s]: discovery between nodes takes some tenths.
@@ -43,7 +44,8 @@ class Thresholds:
         sight_s: How far in time a camera may see the arm from where the joints say it is [s]: two
             frames at 30 Hz; a driver that stamps what it buffered has 0.1 to 0.3.
         sight_correlation: Correlation of the pictures' changes and the joints' speed from which on
-            that counts as measured: a camera on the arm reaches 0.7 to 0.95, others rarely.
+            that counts as measured: a camera on the arm reaches 0.6 to 0.95, others hardly 0.7.
+        sight_confirms: And from which on it confirms what is measured in another way.
         sight_gain: And by how much it has to fit better than at the same time.
         frozen_s: How long a camera may show exactly the same picture while the robot moves [s].
             Sensor noise changes pictures of still scenes; two equal frames happen when a driver
@@ -86,7 +88,8 @@ class Thresholds:
     slow_rate: float = 0.8
     fast_rate: float = 1.3
     lost_share: float = 0.02
-    lost_messages: int = 4
+    usual_loss: float = 0.005
+    loss_chance: float = 1e-4
     command_gap_s: float = 0.25
     late_s: float = 0.5
     early_s: float = 0.25
@@ -98,7 +101,8 @@ class Thresholds:
     lag_differs_s: float = 0.067
     least_correlation: float = 0.6
     sight_s: float = 0.067
-    sight_correlation: float = 0.7
+    sight_correlation: float = 0.8
+    sight_confirms: float = 0.7
     sight_gain: float = 0.15
     frozen_s: float = 0.3
     moves_rad: float = 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -176,7 +177,8 @@ def check_drops(signals: Signals, thresholds: Thresholds) -> Iterator[Finding]:
         holes = steps[(steps * promise.rate_hz > LOST_PERIODS) & (steps <= allowed)]
         lost = int((np.round(holes * promise.rate_hz) - 1).sum())
         share = lost / (lost + len(steps) + 1)
-        if share > thresholds.lost_share and lost >= thresholds.lost_messages:
+        chance = _chance_of(lost, thresholds.usual_loss * (lost + len(steps) + 1))
+        if share > thresholds.lost_share and chance < thresholds.loss_chance:
             yield Finding(
                 check="drops",
                 severity=Severity.WARNING,
@@ -195,6 +197,12 @@ def _steps(stream: Stream | None, *, stamped: bool = False) -> FloatArray:
     times = stream.times_ns if stamped and (np.diff(stream.times_ns) > 0).all() else stream.log_ns
     steps: FloatArray = 1e-9 * np.diff(times).astype(np.float64)
     return steps
+
+
+def _chance_of(count: int, mean: float) -> float:
+    """Return how likely `count` events or more are where `mean` are to be expected (Poisson)."""
+    fewer = sum(math.exp(n * math.log(mean) - mean - math.lgamma(n + 1)) for n in range(count))
+    return max(0.0, 1.0 - fewer)
 
 
 def _damaged(topic: str, expected: str, got: str) -> Finding:

@@ -196,9 +196,9 @@ def test_the_score_is_the_product_of_what_each_check_leaves() -> None:
 
 def test_thresholds_come_from_a_file_and_from_settings(tmp_path: Path) -> None:
     path = tmp_path / "thresholds.yaml"
-    path.write_text("idle_s: 5\nlost_messages: 9\n")
+    path.write_text("idle_s: 5\nfrequent_word: 9\n")
     loaded = Thresholds.load(path, ["idle_s=7.5"])
-    assert (loaded.idle_s, loaded.lost_messages) == (7.5, 9)
+    assert (loaded.idle_s, loaded.frequent_word) == (7.5, 9)
 
 
 @pytest.mark.parametrize(
