@@ -1,13 +1,10 @@
-"""Messages on their way into an MCAP file: gathered, compressed, and written in one go."""
+"""Messages on their way into an MCAP file: gathered, and compressed."""
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
-from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
 
 import lz4.frame
 import zstandard
@@ -22,8 +19,6 @@ MESSAGE = struct.Struct("<BQHIQQ")
 MESSAGE_FIELDS = MESSAGE.size - 9
 #: Opcode, length of the rest, times of the first and last message, size, checksum.
 CHUNK = struct.Struct("<BQQQQI")
-#: The system takes no more buffers at once (IOV_MAX).
-BUFFERS = 1024
 
 
 class Compression(StrEnum):
@@ -123,24 +118,6 @@ def encode_indexes(
         at += len(parts[-1])
     index.message_index_length = at - offset
     return b"".join(parts)
-
-
-def write_all(descriptor: int, buffers: Sequence[bytes]) -> None:
-    """Write buffers to a file without putting them together first.
-
-    Raises:
-        OSError: as the system says; some of it may have been written.
-    """
-    left: list[Any] = [memoryview(buffer) for buffer in buffers if buffer]
-    while left:
-        written = os.writev(descriptor, left[:BUFFERS])
-        done = 0
-        while done < len(left) and written >= len(left[done]):
-            written -= len(left[done])
-            done += 1
-        del left[:done]
-        if written:
-            left[0] = left[0][written:]
 
 
 def _compress(parts: list[bytes], size: int, compression: Compression, level: int) -> list[bytes]:

@@ -6,7 +6,6 @@ profile `ros2`: schemas are `ros2msg` texts, messages are CDR.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from types import TracebackType
 import zstandard
 from mcap.records import Channel, Header, Message, Schema
 
-from vla_ros.data.message_chunk import Compression, OpenChunk, write_all
+from vla_ros.data.direct_file import DirectFile
+from vla_ros.data.message_chunk import Compression, OpenChunk
 from vla_ros.data.message_summary import MAGIC, Summary, encode_records
 
 #: A chunk is closed, and on its way to the disk, at this size [bytes].
@@ -70,13 +70,12 @@ class MessageFile:
         """
         self.path = path
         self._compression, self._level = compression, level
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o644)
+        self._file = DirectFile(path)
         self._summary, self._chunk = Summary(), OpenChunk()
+        self._closed = False
         self._channels: dict[str, int] = {}
         self._sequences: dict[str, int] = {}
-        self._size = 0
-        self._write([MAGIC, encode_records([Header(profile="ros2", library="vla_ros")])])
+        self._file.append([MAGIC, encode_records([Header(profile="ros2", library="vla_ros")])])
 
     def __enter__(self) -> MessageFile:
         """Return this."""
@@ -94,7 +93,7 @@ class MessageFile:
     @property
     def size(self) -> int:
         """What is in the file [bytes]."""
-        return self._size
+        return self._file.size
 
     @property
     def pending(self) -> int:
@@ -132,7 +131,7 @@ class MessageFile:
             schema_id=schema.id,
             metadata={"offered_qos_profiles": spec.qos, "topic_type_hash": spec.hash},
         )
-        self._write([encode_records([*records, channel])])
+        self._file.append([encode_records([*records, channel])])
         summary.schemas[schema.id], summary.channels[channel.id] = schema, channel
         self._channels[spec.name], self._sequences[spec.name] = channel.id, 0
 
@@ -165,13 +164,13 @@ class MessageFile:
         """
         chunk, self._chunk = self._chunk, OpenChunk()
         if len(chunk):
-            buffers, index = chunk.encode(self._compression, self._level, self._size)
-            self._write(buffers)
+            buffers, index = chunk.encode(self._compression, self._level, self.size)
+            self._file.append(buffers)
             self._summary.add_chunk(index, chunk.counts)
 
     def sync(self) -> None:
         """Wait until the disk has what the system was handed: then it outlives a power cut."""
-        os.fdatasync(self._descriptor)
+        self._file.sync()
 
     def close(self) -> None:
         """Write the index, wait for the disk, and close; harmless when it is closed.
@@ -179,27 +178,16 @@ class MessageFile:
         Raises:
             OSError: if something cannot be written; the file is closed nonetheless.
         """
-        if self._descriptor < 0:
+        if self._closed:
             return
+        self._closed = True
         try:
             try:
                 self.flush()
             finally:
-                self._write([self._summary.encode(self._size)])
-            os.fsync(self._descriptor)
+                self._file.append([self._summary.encode(self.size)])
         finally:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def _write(self, buffers: list[bytes]) -> None:
-        """Append whole records, or nothing."""
-        try:
-            write_all(self._descriptor, buffers)
-        except OSError:
-            os.ftruncate(self._descriptor, self._size)
-            os.lseek(self._descriptor, self._size, os.SEEK_SET)
-            raise
-        self._size += sum(map(len, buffers))
+            self._file.close()
 
 
 @dataclass(frozen=True, slots=True)

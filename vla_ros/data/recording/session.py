@@ -103,7 +103,7 @@ class Session:
         """
         self._operator = operator or self._operator
         self.close()
-        return self._begin_or_say(instruction, [])
+        return self._begin_or_say(instruction, [], self._now_ns())
 
     def end(self) -> Episode:
         """End the episode.
@@ -176,8 +176,8 @@ class Session:
             raise UserError("an episode is being recorded, and the last seconds are in it")
         arrivals = self._ring.latest(span_s)
         if not arrivals:
-            raise UserError("nothing has come yet")
-        folder = self._begin_or_say(instruction, arrivals)
+            raise UserError("nothing has come since the last episode")
+        folder = self._begin_or_say(instruction, arrivals, arrivals[0].log_ns)
         self.close()
         return folder
 
@@ -256,17 +256,17 @@ class Session:
         if edge is Edge.BEGIN and self._ring is not None:
             lead = self._ring.latest(self._settings.lead_s)
         try:
-            self._begin_or_say("", lead)
+            self._begin_or_say("", lead, arrival.log_ns)
         except UserError as error:
             self._log.error("%s", error)
 
-    def _begin_or_say(self, instruction: str, first: Sequence[Arrival]) -> Path:
-        """Begin an episode with what came before it, or else with what is latched.
+    def _begin_or_say(self, instruction: str, first: Sequence[Arrival], at_ns: int) -> Path:
+        """Begin an episode at a time [ns] with what came before, or else with what is latched.
 
         Raises:
             UserError: if the disk refuses.
         """
-        settings, now_ns = self._settings, self._now_ns()
+        settings = self._settings
         episode = Episode(
             number=self._place.next_number(),
             instruction=instruction or self._context.instruction,
@@ -274,7 +274,7 @@ class Session:
             contract=settings.contract.name,
             contract_sha256=settings.contract_sha256,
             software=__version__,
-            start_ns=first[0].log_ns if first else now_ns,
+            start_ns=first[0].log_ns if first else at_ns,
         )
         self._seen, self._refused_before = dict(self._unread), self._inbox.refused()
         self._watch.forget()
@@ -284,8 +284,8 @@ class Session:
             self._place.release()
             raise UserError(f"{self._place.path}: {describe_refusal(error)}") from error
         folder = self._last = self._writer.folder
-        self._boundaries.begun(episode.instruction, now_ns)
-        held = [item._replace(log_ns=now_ns) for item in self._latched.values()]
+        self._boundaries.begun(episode.instruction, at_ns)
+        held = [item._replace(log_ns=at_ns) for item in self._latched.values()]
         self._guard(lambda: self._write(first or held))
         if self._ring is not None:
             self._ring.clear()
