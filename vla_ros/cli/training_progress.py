@@ -44,7 +44,8 @@ def train_here(run: RunConfig) -> int:
     config = run.training
     _use_threads(config.threads, config.processes)
     console = _console(quiet=os.environ.get("RANK", "0") != "0")
-    console.print(f"reading {', '.join(str(folder) for folder in config.data)}")
+    folders = (*config.data, *config.recordings)
+    console.print(f"reading {', '.join(map(str, folders))}")
     try:
         trainer = Trainer(config, run.policy)
     except FileNotFoundError as error:
