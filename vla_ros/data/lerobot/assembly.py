@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class _Entry:
 
 
 def assemble(
-    staged: Sequence[Path],
+    staged: Sequence[tuple[Path, str]],
     features: DatasetFeatures,
     root: Path,
     origin: Mapping[str, Any],
@@ -60,7 +60,7 @@ def assemble(
     """Write a dataset of staged episodes.
 
     Args:
-        staged: Their folders, in the order that they get.
+        staged: Their folders and where each comes from, in the order that they get.
         features: That they were staged with.
         root: Folder of the dataset: made, and emptied first.
         origin: How the dataset was made; kept in it.
@@ -69,8 +69,9 @@ def assemble(
     shutil.rmtree(root, ignore_errors=True)
     (root / "meta").mkdir(parents=True)
     entries, first = [], 0
-    for folder in staged:
+    for folder, source in staged:
         about = json.loads((folder / DESCRIPTION).read_text("utf-8"))
+        about["recording"] = PurePosixPath(source).parent.name
         entries.append(_Entry(folder, about, first))
         first += entries[-1].length
     tasks = list(dict.fromkeys(task for entry in entries for task in entry.about["tasks"]))

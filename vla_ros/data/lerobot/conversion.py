@@ -10,7 +10,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from vla_ros.data.parallel import Processed, map_episodes
 from vla_ros.data.storage import Source, episode_sources, is_url
 
 WORK, JOURNAL, STAGED, BUILT = ".conversion", "journal.jsonl", "staged", "dataset"
+#: Is told of each episode that is done, and how many there are.
+OnEpisode = Callable[[Processed[dict[str, Any]], int], None]
 WRITERS, BAD = ("auto", "own", "lerobot"), ("refuse", "skip")
 
 
@@ -58,7 +60,7 @@ def convert(
     writer: str = "auto",
     workers: int = 0,
     ray_address: str | None = None,
-    on_episode: Callable[[Processed[dict[str, Any]], int], None] | None = None,
+    on_episode: OnEpisode | None = None,
 ) -> ConversionReport:
     """Make a LeRobotDataset v3 of recordings.
 
@@ -89,36 +91,66 @@ def convert(
         return convert_with_lerobot(
             sources, output, conversion, settings, bad=bad, on_episode=on_episode
         )
-    work = output / WORK
-    staged = work / STAGED
-    staged.mkdir(parents=True, exist_ok=True)
+    results = _stage(
+        sources, output / WORK, conversion, settings, bad, workers, ray_address, on_episode
+    )
+    return _put_together(sources, results, output, conversion, settings)
+
+
+def _stage(
+    sources: Sequence[str],
+    work: Path,
+    conversion: Conversion,
+    settings: dict[str, Any],
+    bad: str,
+    workers: int,
+    ray_address: str | None,
+    on_episode: OnEpisode | None,
+) -> dict[str, Processed[dict[str, Any]]]:
+    """Convert each episode on its own; return what became of them, by source."""
+    (work / STAGED).mkdir(parents=True, exist_ok=True)
     results: dict[str, Processed[dict[str, Any]]] = {}
     for result in map_episodes(
-        stager(conversion, staged.resolve()),
+        stager(conversion, (work / STAGED).resolve()),
         sources,
         workers=workers,
         ray_address=ray_address,
         journal=work / JOURNAL,
         settings=settings,
     ):
+        if result.error and is_url(result.source):  # it names the copy that was worked on
+            result = replace(result, error=f"{result.source}: {result.error}")
         if result.error and bad == "refuse":
             raise UserError(refusal(result))
         results[result.source] = result
         if on_episode is not None:
             on_episode(result, len(sources))
-    good = [results[source] for source in sources if results[source].value is not None]
+    return results
+
+
+def _put_together(
+    sources: Sequence[str],
+    results: dict[str, Processed[dict[str, Any]]],
+    output: Path,
+    conversion: Conversion,
+    settings: dict[str, Any],
+) -> ConversionReport:
+    work, good = output / WORK, dict[str, dict[str, Any]]()
+    for source in sources:
+        value = results[source].value
+        if value is not None:
+            good[source] = value
     skipped = {source: results[source].error for source in sources if results[source].error}
-    require_some(good, skipped)
-    folders = [staged / str((result.value or {})["staged"]) for result in good]
-    assemble(folders, conversion.features, work / BUILT, origin_of(settings, skipped))
+    require_some(list(good), skipped)
+    staged = [(work / STAGED / value["staged"], _absolute(each)) for each, value in good.items()]
+    assemble(staged, conversion.features, work / BUILT, origin_of(settings, skipped))
     move_in(work / BUILT, output)
     shutil.rmtree(work)
-    values = [result.value or {} for result in good]
     return ConversionReport(
         episodes=len(good),
-        frames=sum(int(value["length"]) for value in values),
-        leading=sum(int(value["leading"]) for value in values),
-        resumed=sum(result.resumed for result in good),
+        frames=sum(int(value["length"]) for value in good.values()),
+        leading=sum(int(value["leading"]) for value in good.values()),
+        resumed=sum(results[source].resumed for source in good),
         skipped=skipped,
         writer="own",
     )
@@ -165,8 +197,12 @@ def _settings(conversion: Conversion, writer: str, sources: Sequence[str]) -> di
         "task": conversion.task,
         "keep_cut": conversion.keep_cut,
         "writer": writer,
-        "episodes": [item if is_url(item) else str(Path(item).resolve()) for item in sources],
+        "episodes": [_absolute(item) for item in sources],
     }
+
+
+def _absolute(source: str) -> str:
+    return source if is_url(source) else str(Path(source).resolve())
 
 
 def _choose(writer: str) -> str:

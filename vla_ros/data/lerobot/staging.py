@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from vla_ros.contract import IMAGES, RobotContract, load_contract
 from vla_ros.core.errors import ContractError
 from vla_ros.data.bad_recordings import BadRecording, FrameChecks, check_contract, check_recording
-from vla_ros.data.episode import CONTRACT, Outcome, read_episode
+from vla_ros.data.episode import CONTRACT, Outcome, message_files, read_episode
 from vla_ros.data.episode import DESCRIPTION as EPISODE
 from vla_ros.data.frames import Frame, RecordedEpisode, open_episode
 from vla_ros.data.lerobot.features import (
@@ -49,6 +49,8 @@ from vla_ros.data.lerobot.tables import RowWriter
 from vla_ros.data.lerobot.video import VideoEncoder
 
 DESCRIPTION, ROWS = "episode.json", "data.parquet"
+#: The end of a file of messages: an index of them with their times, and checksums.
+TAIL_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,17 +129,22 @@ def stage_episode(folder: Path, conversion: Conversion, staged: Path) -> dict[st
         partial_.replace(target)
     finally:
         shutil.rmtree(partial_, ignore_errors=True)
-    brief = {name: found[name] for name in ("source", "number", "length", "leading")}
+    brief = {name: found[name] for name in ("number", "length", "leading")}
     return brief | {"staged": target.name}
 
 
 def staged_name(folder: Path) -> str:
-    """Return the name of an episode's staged folder: told from what is known of the episode.
+    """Return the name of an episode's staged folder: told from what it holds.
 
     Not from where it lies: of an episode in object storage that is a copy, elsewhere each time.
     """
-    known = (folder / EPISODE).read_bytes()
-    return f"{read_episode(folder).name}-{hashlib.sha256(known).hexdigest()[:16]}"
+    known = hashlib.sha256((folder / EPISODE).read_bytes())
+    for path in message_files(folder):
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL_BYTES))
+            known.update(str(size).encode() + file.read())
+    return f"{read_episode(folder).name}-{known.hexdigest()[:16]}"
 
 
 class _Stage:
@@ -211,8 +218,6 @@ class _Stage:
     def _describe(self) -> dict[str, Any]:
         info = self._episode.info
         return {
-            "source": str(self._episode.folder),
-            "recording": self._episode.folder.resolve().parent.name,
             "number": info.number,
             "length": len(self._rows),
             "leading": self._checks.leading,

@@ -190,7 +190,10 @@ def test_small_files_are_continued_in_others(
 
     conversion = Conversion(features=features(contract), codec="h264")
     folders = [recording / f"episode_{number:06d}" for number in range(3)]
-    staged = [tmp_path / stage_episode(f, conversion, tmp_path)["staged"] for f in folders]
+    staged = [
+        (tmp_path / stage_episode(folder, conversion, tmp_path)["staged"], str(folder))
+        for folder in folders
+    ]
     assemble(staged, conversion.features, tmp_path / "many", {}, file_mb=(0.01, 0.001))
     many, one = LeRobotReader(tmp_path / "many"), LeRobotReader(dataset)
     assert len(list((tmp_path / "many/data/chunk-000").iterdir())) == 3
@@ -209,6 +212,30 @@ def test_features_can_be_left_out(
     assert not set(without) & set(LeRobotReader(tmp_path / "less").features)
     with pytest.raises(UserError, match=r"--without observation\.state: expected one of"):
         features(contract, without=("observation.state",))
+
+
+def test_a_recording_behind_a_url_gives_the_same_dataset(
+    recording: Path, contract: RobotContract, dataset: Path, tmp_path: Path
+) -> None:
+    conversion = Conversion(features=features(contract), codec="h264")
+    convert([recording.as_uri()], tmp_path / "url", conversion, writer="own", workers=1)
+    files = {path.relative_to(dataset) for path in dataset.rglob("*") if path.is_file()}
+    for file in files - {Path("meta/vla_ros.json")}:  # which says where it comes from
+        assert (tmp_path / "url" / file).read_bytes() == (dataset / file).read_bytes(), file
+
+
+def test_episodes_of_which_the_same_is_known_are_not_confused(
+    contract: RobotContract, tmp_path: Path
+) -> None:
+    for seed in range(2):
+        write_small_recording(tmp_path / str(seed), [SmallEpisode(seed=seed, length_s=0.5)])
+    conversion = Conversion(features=features(contract), codec="h264")
+    both = [tmp_path / "0", tmp_path / "1"]
+    convert(both, tmp_path / "both", conversion, writer="own", workers=1)
+    reader = LeRobotReader(tmp_path / "both")
+    first, second = (next(iter(reader.rows(number)))["observation.state"] for number in range(2))
+    assert not np.array_equal(first, second)
+    assert [row["vla_ros/recording"] for row in reader.episodes] == ["0", "1"]
 
 
 KILLED = """
