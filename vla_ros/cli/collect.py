@@ -198,7 +198,8 @@ class _Collection:
     def _view(self, console: Console) -> View:
         if self.plain:
             return LineView(lambda text: console.print(text, markup=False))
-        return LiveView(console, {item.topic: item.rate_hz for item in self.contract.observations})
+        picture = Console(highlight=False)  # wraps what is too long
+        return LiveView(picture, {item.topic: item.rate_hz for item in self.contract.observations})
 
 
 def _moment(recorder: Any, session: Session, inputs: Inputs) -> Moment:

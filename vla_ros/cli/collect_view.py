@@ -77,7 +77,7 @@ class View(Protocol):
 
 
 def draw(moment: Moment, rates_hz: Mapping[str, float]) -> RenderableType:
-    """Return the picture of a moment.
+    """Return the picture of a moment; a low terminal cuts off the topics that are well.
 
     Args:
         moment: What is to be shown.
@@ -87,13 +87,15 @@ def draw(moment: Moment, rates_hz: Mapping[str, float]) -> RenderableType:
     if status is None:
         parts: list[RenderableType] = [Text("the recorder is not heard yet", style="yellow")]
     else:
-        parts = [_headline(status, moment), _numbers(status), _topics(status, rates_hz)]
+        parts = [_headline(status, moment), _numbers(status)]
         parts += [Text(f"! {text}", style="yellow") for text in status.warnings]
     if moment.silent_s > SILENCE_S:
         parts.append(Text(f"! no word of the recorder for {moment.silent_s:.0f} s", style="red"))
     parts += [Text(text, style="dim") for text in moment.said]
     parts += [Text(text, style="cyan") for text in moment.operator]
     parts.append(Text(moment.prompt, style="bold"))
+    if status is not None:
+        parts.append(_topics(status, rates_hz))
     return Panel(Group(*parts), title="vla_ros collect", title_align="left")
 
 
@@ -129,12 +131,14 @@ def _topics(status: Any, rates_hz: Mapping[str, float]) -> Table:
     table.add_column("topic")
     table.add_column("messages/s", justify="right")
     table.add_column("of", justify="right", style="dim")
-    for topic, rate_hz in zip(status.topics, status.rates_hz, strict=False):
-        promised_hz = rates_hz.get(topic)
-        style = ""
-        if promised_hz is not None and rate_hz < GOOD_SHARE * promised_hz:
-            style = "yellow" if rate_hz > 0 else "red"
-        of = "" if promised_hz is None else f"{promised_hz:g}"
+    rows = [
+        (rate_hz / rates_hz[topic] if topic in rates_hz else 1.0, topic, rate_hz)
+        for topic, rate_hz in zip(status.topics, status.rates_hz, strict=False)
+    ]
+    rows.sort(key=lambda row: (row[0] >= GOOD_SHARE, row[0] if row[0] < GOOD_SHARE else 0.0))
+    for share, topic, rate_hz in rows:  # the worst first, the others as they come
+        style = "" if share >= GOOD_SHARE else "yellow" if rate_hz > 0 else "red"
+        of = f"{rates_hz[topic]:g}" if topic in rates_hz else ""
         table.add_row(Text(topic, style=style), Text(f"{rate_hz:.1f}", style=style), of)
     return table
 

@@ -81,6 +81,14 @@ def test_a_topic_that_is_slow_is_yellow_and_one_that_is_silent_red() -> None:
     }
 
 
+def test_a_low_terminal_shows_everything_but_the_topics_that_are_well() -> None:
+    lines = drawn(moment()).splitlines()
+    first = next(index for index, line in enumerate(lines) if "messages/s" in line)
+    assert "[Enter] start/stop" in lines[first - 1]
+    names = [line.split()[1] for line in lines[first + 1 : -1]]
+    assert names == ["/joint_states", "/imu", "/camera", "/mine"]
+
+
 def test_between_episodes_the_next_instruction_is_shown() -> None:
     text = drawn(moment(state=0, actor=""))
     assert "idle" in text
