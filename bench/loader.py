@@ -1,7 +1,11 @@
 """Samples a second for training: ours against LeRobot's own dataset class, on the same data.
 
-python bench/loader.py --make DIR                       in the environment of this package
-python bench/loader.py --data DIR [--json PATH] [--check]     in that of requirements/lerobot.txt
+python bench/loader.py --make DIR
+python bench/loader.py --data DIR [--json PATH] [--check]
+
+The first runs in this package's environment; the second in that of requirements/lerobot.txt, with
+requirements/data.txt and torchcodec installed beside it (pip install --no-deps), and FFmpeg, by
+which torchcodec decodes.
 
 --make records simulated episodes and converts them to a LeRobotDataset with videos, as LeRobot
 encodes them, with `vla_ros data convert`; depth and IMU are left out of it, since LeRobot reads
@@ -17,6 +21,7 @@ turn began does not count.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -104,6 +109,7 @@ def _make(folder: Path, episodes: int, size: int) -> None:
 
 def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return samples a second of each loader."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
     # LeRobot's environment alone has it
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
@@ -178,10 +184,8 @@ def _compare(theirs: Any, ours: SampleSource) -> dict[str, float]:
 def _ours(source: SampleSource, batch: int, workers: int) -> Batches:
     """Yield our batches in LeRobot's form."""
     for found in _endless(load_batches(source, batch, workers=workers)):
-        for name in CAMERAS:
-            images = found[name].permute(0, 3, 1, 2).contiguous()
-            found[name] = images.to(torch.float32).div_(255)
-        yield found
+        images = {name: found[name].permute(0, 3, 1, 2).contiguous() for name in CAMERAS}
+        yield {**found, **{k: value.to(torch.float32).div_(255) for k, value in images.items()}}
 
 
 def _endless(loader: Any) -> Batches:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vla_ros.contract import DEPTHS, IMAGES
-from vla_ros.core.errors import ObservationError
+from vla_ros.core.errors import ObservationError, UserError
 from vla_ros.core.types import Observation
 from vla_ros.data.episode import CONTRACT, message_files
 from vla_ros.data.frames import RecordedEpisode, open_episode
@@ -114,12 +114,13 @@ class _Pass(RecordedEpisode):
     def __init__(self, folder: Path) -> None:
         opened = open_episode(folder)
         super().__init__(folder, opened.info, opened.contract)
-        self._number = -1
+        self._number, self._count = -1, 0
         self._left_out: list[str] = []
 
     def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[RecordedMessage]:
         """Yield messages, and remember the number of the last one; see `RecordedEpisode`."""
         for number, message in enumerate(super().raw_messages()):
+            self._count = max(self._count, number + 1)
             if topics is None or message.topic in topics:
                 self._number = number
                 yield message
@@ -135,6 +136,13 @@ class _Pass(RecordedEpisode):
         commands = self.index.commands
         if not len(commands.since_ns):
             self.targets(0, 1, 1.0)  # says so
+        files = [find_messages(path) for path in message_files(self.folder)]
+        if sum(map(len, files)) != self._count:
+            raise UserError(
+                f"{self.folder}: {self._count} messages can be read one after another, and "
+                f"{sum(map(len, files))} by their place; one of its files is damaged: "
+                "`vla_ros data recover` mends it"
+            )
         number = np.array([[_number(each, feature) for feature in cameras] for each in seen])
         number = number.reshape(-1, len(cameras)).astype(np.int64)
         used, message = np.unique(number, return_inverse=True)
@@ -158,7 +166,7 @@ class _Pass(RecordedEpisode):
             tasks=tuple(tasks),
             cameras=cameras,
             message=message,
-            places=_places([find_messages(path) for path in message_files(self.folder)], used),
+            places=_places(files, used),
             commanded_ns=commands.since_ns,
             commanded=commands.targets,
             left_out=len(self._left_out),

@@ -16,7 +16,8 @@ from vla_ros.data.loading.episode_samples import samples_of
 from vla_ros.data.loading.positions import MessageReader, find_messages
 from vla_ros.data.loading.recordings import RecordedSamples
 from vla_ros.data.loading.sample import Asked, Sample, sample_weights
-from vla_ros.data.message_file import read_messages
+from vla_ros.data.message_definitions import message_definition
+from vla_ros.data.message_file import MessageFile, TopicSpec, read_messages
 from vla_ros.testing.small_recordings import SmallEpisode, write_small_recording
 
 FRONT = "/camera/front/image_raw"
@@ -70,6 +71,28 @@ def _require_equal(sample: Sample, observation: Any) -> None:
         np.testing.assert_array_equal(sample["observation.imu"], observation.imu)
     if observation.command is not None:
         np.testing.assert_array_equal(sample["observation.command"], observation.command)
+
+
+def test_an_episode_in_several_files_gives_the_same_samples(tmp_path: Path) -> None:
+    (folder,) = write_small_recording(tmp_path / "whole", [SmallEpisode()])
+    parts = tmp_path / "parts" / folder.name
+    shutil.copytree(folder, parts)
+    (path,) = message_files(parts)
+    messages = list(read_messages(path))
+    path.unlink()
+    for number, some in enumerate((messages[:200], messages[200:300], messages[300:])):
+        with MessageFile(parts / f"{folder.name}_{number}.mcap") as file:
+            for message in some:
+                if message.topic not in file:
+                    text = message_definition(message.type)
+                    spec = TopicSpec(name=message.topic, type=message.type, definition=text)
+                    file.add_topic(spec)
+                file.add(message.topic, message.data, message.log_ns, message.publish_ns)
+    one, other = RecordedSamples([folder]), RecordedSamples([parts])
+    assert one.lengths == other.lengths
+    for sample, same in zip(one.read(0, 0, 20), other.read(0, 0, 20), strict=True):
+        for name, value in sample.items():
+            np.testing.assert_array_equal(value, same[name])
 
 
 def test_what_is_not_asked_for_is_not_decoded(recording: Path) -> None:
