@@ -2,19 +2,20 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 
-from test.unit.data.recording.message_sources import BEGIN_NS, IMAGE, image, pixels, topics
 from vla_ros.core.errors import UserError
 from vla_ros.data.bag_metadata import read_summary, write_bag_metadata
 from vla_ros.data.message_chunk import Compression
 from vla_ros.data.message_definitions import make_topic_spec
 from vla_ros.data.message_file import MessageFile, read_messages
 from vla_ros.data.recording.completion import complete_file
+from vla_ros.testing.recorded_messages import BEGIN_NS, IMAGE, image, pixels, topics
 
 COUNT = 40
 
@@ -59,7 +60,7 @@ def test_rosbags_reads_counts_stamps_and_pixels(tmp_path: Path, compression: Com
     with AnyReader([tmp_path]) as reader:
         assert reader.message_count == COUNT
         for number, (connection, log_ns, data) in enumerate(reader.messages()):
-            message = reader.deserialize(data, connection.msgtype)
+            message: Any = reader.deserialize(data, connection.msgtype)
             assert log_ns == BEGIN_NS + number * 10_000_000
             assert message.header.stamp.nanosec == number * 10_000_000
             np.testing.assert_array_equal(message.data.reshape(48, 64, 3), pixels(number))

@@ -10,14 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from test.unit.data.recording.message_sources import (
-    IMAGE,
-    INSTRUCTION,
-    gate_status,
-    image,
-    instruction,
-    topics,
-)
 from vla_ros import __version__
 from vla_ros.contract import find_contract, load_contract
 from vla_ros.core.errors import UserError
@@ -33,6 +25,14 @@ from vla_ros.data.message_definitions import make_topic_spec
 from vla_ros.data.message_file import read_messages
 from vla_ros.data.recording.recorder import Recorder
 from vla_ros.data.recording.settings import Arrival, RecorderSettings
+from vla_ros.testing.recorded_messages import (
+    IMAGE,
+    INSTRUCTION,
+    gate_status,
+    image,
+    instruction,
+    topics,
+)
 from vla_ros.testing.waiting import wait_for
 
 Make = Callable[..., Recorder]
@@ -68,6 +68,10 @@ def make(tmp_path: Path) -> Iterator[Make]:
 def send(recorder: Recorder, *arrivals: Arrival) -> None:
     for arrival in arrivals:
         recorder.receive(arrival)
+
+
+def wait_for_more(recorder: Recorder, size: int) -> None:
+    wait_for(lambda: recorder.report.bytes > size, "images on disk")
 
 
 def images(first: int, count: int) -> list[Arrival]:
@@ -176,8 +180,7 @@ def test_files_are_rotated_and_the_bag_has_all_of_them(make: Make) -> None:
     folder = recorder.begin().result()
     for number in range(0, 30, 5):
         send(recorder, *images(number, 5))
-        size = recorder.report.bytes
-        wait_for(lambda before=size: recorder.report.bytes > before, "images on disk")
+        wait_for_more(recorder, recorder.report.bytes)
     recorder.end().result()
     files = message_files(folder)
     assert len(files) > 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vla_ros.core.types import UInt8Array
 from vla_ros.data.message_definitions import make_topic_spec, typestore
 from vla_ros.data.message_file import TopicSpec
 from vla_ros.data.recording.settings import Arrival
@@ -18,12 +19,13 @@ TYPES = {
 
 
 def topics() -> list[TopicSpec]:
+    """Return the topics of the messages below, but for that of the gate."""
     return [
         make_topic_spec(name, kind, latched=name == INSTRUCTION) for name, kind in TYPES.items()
     ]
 
 
-def pixels(number: int) -> np.ndarray:
+def pixels(number: int) -> UInt8Array:
     """Return the picture of an image by its number, shape (48, 64, 3)."""
     return np.random.default_rng(number).integers(0, 255, (48, 64, 3), np.uint8)
 
@@ -50,10 +52,12 @@ def image(number: int, log_ns: int | None = None) -> Arrival:
 
 
 def instruction(text: str, log_ns: int) -> Arrival:
+    """Return an instruction that came at a time [ns]."""
     return _arrival(INSTRUCTION, typestore().types["std_msgs/msg/String"](data=text), 1, log_ns)
 
 
 def gate_status(executes: bool, command: list[float], log_ns: int) -> Arrival:
+    """Return what the gate says at a time [ns]; the command is in [rad]."""
     types = typestore().types
     message = types["vla_ros_interfaces/msg/GateStatus"](
         header=types["std_msgs/msg/Header"](
