@@ -143,6 +143,7 @@ def test_a_folder_keeps_what_it_was_collected_with(demonstrations: Path) -> None
         "lag": 0.0,
         "rows": 16,
         "one-at-a-time": False,
+        "interventions": False,
         "policy": None,
     }
 
