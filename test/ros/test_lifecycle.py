@@ -20,7 +20,13 @@ from vla_ros.testing.topic_robot import TopicRobot
 from vla_ros.testing.waiting import wait_for
 
 StartNode = Callable[..., NodeProcess]
-NODES = {"gate": {}, "policy": {"backend": "swaying", "bundle": ""}, "planner": {}, "sim": {}}
+NODES = {
+    "gate": {},
+    "policy": {"backend": "swaying", "bundle": ""},
+    "planner": {},
+    "sim": {},
+    "teleop": {"device": "gamepad"},
+}
 CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
 DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
 

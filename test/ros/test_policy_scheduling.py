@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 
 from std_msgs.msg import String
+from vla_ros_interfaces.msg import Acting
 
 from vla_ros.ros.qos import latched_qos
 from vla_ros.ros.stamps import to_ns
@@ -42,6 +43,27 @@ def test_a_synchronous_policy_infers_when_its_chunk_has_been_executed(
     stamps = [to_ns(chunk.header.stamp) for chunk in listener.heard[CHUNKS] if chunk.horizon]
     assert all(later - sooner >= lasts_ns for sooner, later in itertools.pairwise(stamps))
     wait_for(lambda: told(listener).get("scheduling") == "synchronous", "the diagnostics")
+
+
+def test_while_an_operator_acts_each_chunk_of_the_policy_begins_anew(
+    robot: TopicRobot, listener: Listener, start_node: StartNode
+) -> None:
+    acting = robot.node.create_publisher(Acting, "/vla/gate/acting", latched_qos())
+    acting.publish(Acting(actor="operator"))
+    start_node("policy", backend="swaying", bundle="", scheduling="synchronous").wait_active()
+    instruct(robot)
+
+    def stamps() -> list[int]:
+        return [to_ns(chunk.header.stamp) for chunk in listener.heard[CHUNKS] if chunk.horizon]
+
+    wait_for(lambda: len(stamps()) >= 4, "chunks")
+    apart = [later - sooner for sooner, later in itertools.pairwise(stamps())]
+    assert min(apart) < 300_000_000, "it waited for chunks that nobody executed"
+    acting.publish(Acting(actor="policy"))
+    wait_for(
+        lambda: len(stamps()) > 5 and stamps()[-1] - stamps()[-2] >= 600_000_000,
+        "the policy to wait for its chunks again",
+    )
 
 
 def test_chunks_that_miss_their_deadline_do_not_reach_the_gate_and_are_counted(

@@ -39,6 +39,8 @@ from vla_ros.ros.running import main_of
 #: How often goals are judged and the instruction is repeated [s]. The policy drops an instruction
 #: that nobody repeats: it must not go on working for a planner that is dead.
 CHECK_S, REPEAT_S = 0.05, 0.2
+#: What `gate/status` calls an operator who moves the robot.
+OPERATOR = "operator"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -199,6 +201,7 @@ class PlannerNode(ManagedNode):
                 progress=message.progress,
                 grounding=message.grounding,
                 chunk_age_s=message.chunk_age_s,
+                operated=message.actor == OPERATOR,
             )
         )
 

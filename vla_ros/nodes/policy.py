@@ -25,6 +25,7 @@ from vla_ros.engine.scheduling import Schedule, ScheduleSettings
 from vla_ros.nodes.policy_loading import PolicyReplacement, close, load_policy
 from vla_ros.nodes.policy_parameters import PolicyParameters
 from vla_ros.observation.rates import RateMonitor
+from vla_ros.ros.acting_input import ActingInput
 from vla_ros.ros.attention_publisher import AttentionPublisher
 from vla_ros.ros.chunks import write_chunk
 from vla_ros.ros.command_memory import CommandMemory
@@ -73,6 +74,7 @@ class PolicyNode(ManagedNode):
         self._fault, self._inference_ms, self._noticed_ns = "", 0.0, 0
         self._streams = SensorStreams(self, self._contract, self._settings.sensor_reliability)
         self._commands = CommandMemory(self, self._contract, self._streams.now_ns)
+        self._acting = ActingInput(self)
         self._rate = RateMonitor(self._streams.frame_rate_hz)
         self._diagnostics = DiagnosticsPublisher(self, self._contract.name)
         self._chunks = self.create_publisher(ActionChunk, "policy/chunk", command_qos())
@@ -138,6 +140,8 @@ class PolicyNode(ManagedNode):
             frame_ns = newer_ns
             if not self._started:
                 continue
+            if self._acting.interrupted:
+                self._schedule.forget()  # each chunk begins anew until one is executed
             if self._schedule.due(frame_ns):
                 self._infer(frame_ns)
             else:
@@ -185,8 +189,8 @@ class PolicyNode(ManagedNode):
         self._fault, self._inferred_ns = "", time.monotonic_ns()
         self._rate.count(streams.now_ns())
         released = self._schedule.finish(chunk, streams.now_ns())
-        if released is None:  # too late: the gate goes on with what it has
-            return
+        if released is None or self._acting.let_go_after(observation.stamp_ns):
+            return  # too late, or out of date: the gate goes on with what it has
         self._chunks.publish(
             write_chunk(
                 released, bundle=self._policy.bundle_sha256, inference_ms=self._inference_ms

@@ -87,6 +87,7 @@ class GateReport:
         progress: Of the active chunk, 0 to 1.
         chunk_age_s: Age of the active chunk's observation in [s]; NaN without a chunk.
         grounding: Of the active chunk, 0 to 1: how likely what the instruction names is there.
+        operated: Whether an operator moves the robot, who helps with the goal.
     """
 
     received_ns: int
@@ -96,6 +97,7 @@ class GateReport:
     progress: float
     chunk_age_s: float
     grounding: float = 1.0
+    operated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +158,8 @@ class GoalMonitor:
         if self._verdict is not None:
             return
         self._report = report
+        if report.operated:
+            self._worked_ns = report.received_ns
         if not self._is_work(report):
             self._done_since_ns = None
             self._refusal.interrupt()

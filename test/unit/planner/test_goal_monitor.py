@@ -52,6 +52,27 @@ def work(monitor: GoalMonitor, start_s: float, end_s: float, progress: float) ->
         monitor.observe(report(tick / 20, progress))
 
 
+def test_an_operator_who_helps_does_not_end_the_goal(monitor: GoalMonitor) -> None:
+    work(monitor, 0.5, 1.0, 0.4)
+    for tick in range(20, 121):
+        monitor.observe(report(tick / 20, 0.0, instruction="", operated=True))
+    assert monitor.check(ns(6.0)) is None
+    work(monitor, 6.1, 7.0, 0.95)
+    verdict = monitor.check(ns(7.0))
+    assert verdict is not None
+    assert verdict.outcome is Outcome.SUCCEEDED
+
+
+def test_an_operator_who_goes_silent_leaves_the_goal_held(monitor: GoalMonitor) -> None:
+    work(monitor, 0.5, 1.0, 0.4)
+    monitor.observe(report(1.1, 0.0, instruction="", operated=True))
+    for tick in range(24, 70):
+        monitor.observe(report(tick / 20, 0.0, state=GateState.HOLD, reason="gone silent"))
+    verdict = monitor.check(ns(3.5))
+    assert verdict is not None
+    assert verdict.outcome is Outcome.HELD
+
+
 def test_progress_that_stays_high_is_success(monitor: GoalMonitor) -> None:
     work(monitor, 0.5, 3.0, 0.4)
     assert monitor.check(ns(3.0)) is None
