@@ -3,6 +3,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from vla_ros.bringup.background import BackgroundGraph
 from vla_ros.bringup.graph import ENGINES, NodeDescription, Value, describe
 from vla_ros.bringup.options import Options
 from vla_ros.bringup.restarts import FailureCount, RestartPolicy
 from vla_ros.bringup.supervisor import Supervisor, child_environment
+from vla_ros.cli.collect import ADDRESS
 from vla_ros.cli.up import up
 from vla_ros.contract import find_contract
 from vla_ros.core.errors import UserError
@@ -365,3 +368,25 @@ def test_the_list_of_commands_needs_none_of_them() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     for name in ("up", "run", "eval", "train", "collect", "demonstrate"):
         assert name in done.stdout
+
+
+def test_a_graph_in_the_background_tells_what_happened_to_its_nodes_once(tmp_path: Path) -> None:
+    log = tmp_path / "graph.log"
+    with BackgroundGraph(["sim", "--robot", "nowhere"], log=log, domain=99) as graph:
+        with pytest.raises(UserError, match=r"(?s)ended with status 2; its log, .*nowhere"):
+            graph.wait_ready(30.0)
+        assert graph.status == 2
+        assert log.stat().st_mode & 0o077 == 0  # it may hold a token
+        graph.news()
+        with log.open("a") as file:
+            file.write("12:00:01    graph gate: process 7\n12:00:02     gate graph ready?\n")
+            file.write("12:00:03   teleop operators connect to http://here:1/?token=a\n")
+            file.write("12:00:04    graph teleop was ended by SIG")
+            file.flush()
+            assert graph.news() == ["gate: process 7"]
+            file.write("KILL\n12:00:05   teleop operators connect to http://here:1/?token=b\n")
+            file.flush()
+        assert graph.news() == ["teleop was ended by SIGKILL"]
+        assert graph.news() == []
+        assert graph.find(ADDRESS) == "http://here:1/?token=b"
+        assert graph.find(re.compile("nothing (.*)")) == ""

@@ -111,7 +111,7 @@ class RecorderDesk:
         client = self._clients[name]
         if not client.service_is_ready():
             self._calls.clear()
-            self._said = f"{name}: nothing serves {client.srv_name}: is the recorder running?"
+            self._said = f"{name}: the recorder does not answer: is it running?"
             return
         self._called_s = time.monotonic()
         answer = client.call_async(request)
