@@ -1,12 +1,13 @@
 """What is read from a recording is what the policy node saw, bit for bit, for every topic type.
 
-The real policy node runs on a clock that this test advances. Beside it the raw messages are
-written to an episode, which is then read without ROS 2.
+The real policy node and the real recorder run on a clock that this test advances; the episode is
+then read without ROS 2.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,20 +25,21 @@ from std_msgs.msg import String
 
 from vla_ros.contract import FeatureKind, RobotContract, find_contract, load_contract
 from vla_ros.core.types import ActionChunk, Observation
-from vla_ros.data.episode import CONTRACT, Episode, State, write_episode
+from vla_ros.data.episode import CONTRACT, Episode, State
 from vla_ros.data.frames import open_episode
-from vla_ros.data.message_definitions import message_definition
-from vla_ros.data.message_file import MessageFile, TopicSpec
+from vla_ros.data.recording.settings import Arrival
 from vla_ros.nodes import policy as policy_module
 from vla_ros.nodes.policy import PolicyNode
+from vla_ros.nodes.recorder import RecorderNode
 from vla_ros.ros.joints import CommandCodec
+from vla_ros.ros.lifecycle import ManagedNode
 from vla_ros.ros.qos import command_qos, event_qos, latched_qos
 from vla_ros.ros.sample_messages import SampleMessages
 from vla_ros.ros.sensor_streams import MESSAGE_TYPES
 from vla_ros.ros.stamps import to_time
 from vla_ros.testing.waiting import wait_for
 
-WIDTH, HEIGHT, TICK_NS, TICKS = 32, 24, 10_000_000, 90
+WIDTH, HEIGHT, TICK_NS, TICKS = 32, 24, 10_000_000, 72
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 #: Every type and encoding that a contract may have of a camera.
 CAMERAS = {
@@ -128,39 +130,43 @@ class WatchedNode(PolicyNode):
         return self._watcher
 
 
-class RawRecorder:
-    """Writes the raw messages of a contract's topics, with the clock of the stamps."""
+class WatchedRecorder(RecorderNode):
+    """The recorder, which tells how many messages of each topic it has taken."""
 
-    def __init__(self, node: Node, folder: Path, contract: RobotContract) -> None:
-        self._node, self._file = node, MessageFile(folder / "episode_000000_0.mcap")
-        action = contract.action
-        command = CommandCodec(action.command.type, action.joints, contract.control_period_s)
-        self.counts = {item.topic: 0 for item in contract.observations} | {action.command.topic: 0}
-        for item in contract.observations:
-            self._listen(item.topic, item.type, MESSAGE_TYPES[item.type])
-        self._listen(action.command.topic, action.command.type, command.message_type)
+    def __init__(self, contract: Path, folder: Path) -> None:
+        super().__init__()
+        self.set_parameters([Parameter("use_sim_time", value=True)])
+        self.declare_parameter("contract", str(contract))
+        self.declare_parameter("folder", str(folder))
+        self.counts: Counter[str] = Counter()
 
-    def _listen(self, topic: str, name: str, kind: type) -> None:
-        self._file.add_topic(TopicSpec(name=topic, type=name, definition=message_definition(name)))
+    def start(self) -> None:
+        super().start()
+        assert self._topics is not None
+        receive = self._topics._receive
 
-        def receive(data: bytes) -> None:
-            now_ns = self._node.get_clock().now().nanoseconds
-            self._file.add(topic, data, now_ns, now_ns)
-            self.counts[topic] += 1
+        def count(arrival: Arrival) -> None:
+            receive(arrival)
+            self.counts[arrival.topic] += 1
 
-        self._node.create_subscription(kind, topic, receive, event_qos(), raw=True)
+        self._topics._receive = count
 
-    def close(self) -> None:
-        self._file.close()
+    def begin(self) -> Path:
+        assert self._recorder is not None
+        return self._recorder.begin("watch").result(10.0)
+
+    def end(self) -> Episode:
+        assert self._recorder is not None
+        return self._recorder.end().result(10.0)
 
 
 class Stage:
     """Publishes a contract's messages instant by instant, and waits until all have them."""
 
-    def __init__(self, node: Node, watched: WatchedNode, recorder: RawRecorder) -> None:
+    def __init__(self, node: Node, watched: WatchedNode, recorder: WatchedRecorder) -> None:
         self.watched, self.recorder = watched, recorder
         self.contract = watched._contract
-        self.samples, self.sent = SampleMessages(self.contract), dict.fromkeys(recorder.counts, 0)
+        self.samples, self.sent = SampleMessages(self.contract), Counter[str]()
         self.rng, action = np.random.default_rng(0), self.contract.action
         self.codec = CommandCodec(action.command.type, action.joints, 0.01)
         self.clock = node.create_publisher(Clock, "/clock", command_qos())
@@ -178,7 +184,7 @@ class Stage:
     def advance(self, now_ns: int) -> None:
         """Let time pass, for both nodes."""
         self.clock.publish(Clock(clock=to_time(now_ns)))
-        for node in (self.watched, self.recorder._node):
+        for node in (self.watched, self.recorder):
             self._wait(lambda n=node: n.get_clock().now().nanoseconds == now_ns, "the clock")
 
     def send(self, topic: str, message: Any) -> None:
@@ -212,7 +218,7 @@ class Stage:
 
     def _settle(self) -> None:
         streams, memory = self.watched._streams, self.watched._commands
-        self._wait(lambda: self.recorder.counts == self.sent, "the recorder")
+        self._wait(lambda: self.sent.items() <= self.recorder.counts.items(), "the recorder")
         commands = self.sent[self.contract.action.command.topic]
         self._wait(lambda: memory.history.received == commands, "the commands")
         for feature, spec in streams._specs.items():
@@ -247,7 +253,7 @@ def recording_nodes(executor: SingleThreadedExecutor) -> Iterator[list[Node]]:
     nodes: list[Node] = []
     yield nodes
     for node in nodes:
-        if isinstance(node, WatchedNode):
+        if isinstance(node, ManagedNode):
             node.bring_down()
         executor.remove_node(node)
         node.destroy_node()
@@ -262,33 +268,30 @@ def test_features_of_a_recording_are_those_that_the_policy_was_given(
     command_type: str,
 ) -> None:
     # a slow machine must not make the node give up on what this test is about to send
-    monkeypatch.setattr(policy_module, "SETTLE_S", 1.0)
+    monkeypatch.setattr(policy_module, "SETTLE_S", 0.5)
     contract = write_contract(tmp_path, command_type)
     policy = Watcher(contract.action.joints)
     watched = WatchedNode(tmp_path / CONTRACT, policy)
-    own = rclpy.create_node("stage")
-    recording = rclpy.create_node(
-        "raw_recorder", parameter_overrides=[Parameter("use_sim_time", value=True)]
-    )
-    for node in (watched, own, recording):
+    own, recorder = rclpy.create_node("stage"), WatchedRecorder(tmp_path / CONTRACT, tmp_path)
+    for node in (watched, own, recorder):
         recording_nodes.append(node)
         executor.add_node(node)
     watched.bring_up()
-    recorder = RawRecorder(recording, tmp_path, contract)
+    recorder.bring_up()
     stage = Stage(own, watched, recorder)
     stage.instruction.publish(String(data="watch"))
     wait_for(lambda: watched._started == "watch", "the instruction")
 
+    folder = recorder.begin()
     start_ns = 1_700_000_000_000_000_000
     for tick in range(TICKS):
         stage.play(tick, start_ns + tick * TICK_NS)
         if tick % 3 == 0:
             stamp_ns = start_ns + tick * TICK_NS
             wait_for(partial(_inferred, policy, watched, stamp_ns), "the inference")
-    recorder.close()
-    write_episode(tmp_path, Episode(number=0, state=State.COMPLETE, instruction="watch"))
+    assert recorder.end().state is State.COMPLETE
 
-    frames = {frame.stamp_ns: frame for frame in open_episode(tmp_path).frames()}
+    frames = {frame.stamp_ns: frame for frame in open_episode(folder).frames()}
     assert sorted(frames) == sorted(policy.seen)
     assert len(frames) >= TICKS // 3 - 1
     for stamp_ns, seen in policy.seen.items():
