@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,6 @@ from vla_ros.learning.imagined import imagine_anchor, imagine_points
 from vla_ros.learning.looks import with_looks
 from vla_ros.learning.objectives import SlotClassifier, in_view, sighting_loss
 from vla_ros.learning.precision import why_not_bfloat16
-from vla_ros.learning.recorded import RecordedBatch
 from vla_ros.learning.recorded_losses import recorded_terms
 from vla_ros.learning.seen_scenes import SeenScenes, read_questions
 from vla_ros.learning.training_config import TrainingConfig
@@ -31,6 +30,9 @@ from vla_ros.policy.grounding import SeenThings
 from vla_ros.policy.heads import Action
 from vla_ros.policy.model import Context, Inputs, Policy
 from vla_ros.policy.vision import Sighting
+
+if TYPE_CHECKING:
+    from vla_ros.learning.recorded import RecordedBatch
 
 TOLD_WEIGHT = 0.3  # of telling how sentences name the object
 GRIPPER_SLACK_M = 0.05  # how far the gripper's surface may stand before the tcp

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from vla_ros.learning.clouds import CloudReader
 from vla_ros.learning.grounding_losses import Terms
-from vla_ros.learning.recorded import RecordedBatch, View
 from vla_ros.policy.model import Inputs, Policy
 from vla_ros.policy.places import merge_points
+
+if TYPE_CHECKING:
+    from vla_ros.learning.recorded import RecordedBatch, View
 
 
 def recorded_terms(policy: Policy, batch: RecordedBatch, read_cloud: CloudReader) -> Terms:

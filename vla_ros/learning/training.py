@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,6 @@ from vla_ros.learning.process_group import ProcessGroup
 from vla_ros.learning.provenance import differences
 from vla_ros.learning.question_bank import QuestionBank
 from vla_ros.learning.random_streams import RandomStreams, kept_states
-from vla_ros.learning.recorded import Recordings
 from vla_ros.learning.run_checks import require_data
 from vla_ros.learning.run_config import RunConfig, write_run
 from vla_ros.learning.starting import begin_from
@@ -39,6 +38,9 @@ from vla_ros.learning.training_config import TrainingConfig, require_same_settin
 from vla_ros.policy.configuration import PolicyConfig
 from vla_ros.policy.encoders import load_image_weights
 from vla_ros.policy.model import Policy
+
+if TYPE_CHECKING:
+    from vla_ros.learning.recorded import Recordings
 
 
 class NonFiniteLoss(RuntimeError):
@@ -83,7 +85,7 @@ class Trainer:
         saved = self._read_saved(policy_config)
         teacher = open_teacher(config, policy_config, self.group.device)
         config.output.mkdir(parents=True, exist_ok=True)
-        self.recordings = Recordings(config, policy_config) if config.recordings else None
+        self.recordings = _open_recordings(config, policy_config) if config.recordings else None
         self.data = self._load(policy_config)
         require_data(self.data, config, policy_config)
         questions = None
@@ -310,6 +312,18 @@ class Trainer:
             self._random.restore(states[self.group.rank])
         else:
             self._random.begin_at(self.step)
+
+
+def _open_recordings(config: TrainingConfig, policy: PolicyConfig) -> Recordings:
+    try:
+        # reading recordings is an extra
+        from vla_ros.learning.recorded import Recordings
+    except ImportError as error:
+        raise UserError(
+            f"recordings are read with {error.name}, which is not installed: pip install "
+            "'vla_ros[data]'"
+        ) from error
+    return Recordings(config, policy)
 
 
 def _mean(everyones: list[dict[str, float]]) -> dict[str, float]:
