@@ -17,7 +17,7 @@ from rich.table import Table
 from vla_ros.cli.task_language import task_language
 from vla_ros.core.errors import UserError
 from vla_ros.data.quality import Finding, QualityReport, Severity, Thresholds, check_recordings
-from vla_ros.data.quality.checker import Inspection, find_episodes
+from vla_ros.data.quality.checker import Inspection, find_episodes, is_dataset
 from vla_ros.data.quality.language import Language
 from vla_ros.data.storage import is_url
 
@@ -27,7 +27,9 @@ COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cy
 def check(
     recordings: Annotated[
         list[str],
-        typer.Argument(help="Recordings or episodes, checked as one: folders, or URLs (s3://…)."),
+        typer.Argument(
+            help="Recordings, episodes or LeRobotDatasets, checked as one: folders; URLs (s3://…)."
+        ),
     ],
     report: Annotated[Path | None, typer.Option(help="Write a page (HTML) here.")] = None,
     json_path: Annotated[
@@ -116,6 +118,8 @@ def _fix(console: Console, result: QualityReport, recordings: Sequence[str], out
 
     if remote := next((item for item in recordings if is_url(item)), None):
         raise UserError(f"{remote}: only folders can be mended; pull it first (vla_ros data pull)")
+    if dataset := next((item for item in recordings if is_dataset(item)), None):
+        raise UserError(f"{dataset}: is a dataset; mend its recordings, and convert them again")
     kept = 0
     for item in apply_fixes(plan_fixes(result), output):
         kept += not item.dropped
@@ -140,7 +144,8 @@ def _check(
         TextColumn("{task.fields[bad]} with findings"),
         TimeRemainingColumn(),
     )
-    total = len(find_episodes(recordings))
+    recorded = [item for item in recordings if not is_dataset(item)]
+    total = len(find_episodes(recorded)) if len(recorded) == len(recordings) else None
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task, bad = progress.add_task("", total=total, bad=0), 0
 

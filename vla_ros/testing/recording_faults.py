@@ -117,6 +117,7 @@ def record_realistic(
             number = len(list(recording.glob("episode_*")))
             spoils.append(fault.spoil(rng, EPOCH_NS + number * 60_000_000_000))
         (folder,) = record_simulated(recording, [seed], spoil=_in_turn(spoils))
+        rewrite(folder, list)  # a recorder writes what comes in the order that it comes in
         if fault is not None and fault.edit is not None:
             fault.edit(folder, rng)
         folders.append(folder)

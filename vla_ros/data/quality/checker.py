@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from vla_ros.core.errors import UserError
+from vla_ros.data.lerobot.layout import INFO
 from vla_ros.data.parallel import map_episodes
 from vla_ros.data.quality import (
     clock_checks,
@@ -20,13 +22,15 @@ from vla_ros.data.quality import (
     topic_checks,
 )
 from vla_ros.data.quality.check import EpisodeCheck, RecordingCheck
+from vla_ros.data.quality.dataset_reading import DatasetEpisodes
 from vla_ros.data.quality.finding import Finding, Severity
 from vla_ros.data.quality.language import Language
 from vla_ros.data.quality.reading import read_signals
 from vla_ros.data.quality.score import score_of
+from vla_ros.data.quality.signals import Signals
 from vla_ros.data.quality.summary import Summary, summarize
 from vla_ros.data.quality.thresholds import Thresholds
-from vla_ros.data.storage import Source, episode_sources
+from vla_ros.data.storage import Source, episode_sources, is_url
 
 EPISODE_CHECKS: tuple[EpisodeCheck, ...] = (
     topic_checks.check_whole,
@@ -136,17 +140,38 @@ def inspect_episode(
     checks: Sequence[EpisodeCheck] = EPISODE_CHECKS,
 ) -> Inspection:
     """Check one episode. One that cannot be read is a finding, and stops no other."""
-    name = folder.name
     try:
         signals = read_signals(folder, thresholds)
     except (UserError, OSError) as error:
         return _unreadable(folder, str(error))
+    return inspect_signals(signals, thresholds, checks)
+
+
+def inspect_signals(
+    signals: Signals, thresholds: Thresholds, checks: Sequence[EpisodeCheck] = EPISODE_CHECKS
+) -> Inspection:
+    """Check what was read of an episode."""
     found = [
-        replace(finding, episode=name)
+        replace(finding, episode=signals.folder.name)
         for check in checks
         for finding in check(signals, thresholds)
     ]
-    return Inspection(folder=folder, summary=summarize(signals, thresholds), findings=tuple(found))
+    summary = summarize(signals, thresholds)
+    return Inspection(folder=signals.folder, summary=summary, findings=tuple(found))
+
+
+def inspect_dataset(root: Path, thresholds: Thresholds) -> Iterator[Inspection]:
+    """Check the episodes of a LeRobotDataset, one after the other.
+
+    Raises:
+        UserError: if it is of another version, or says nothing of its robot.
+    """
+    dataset = DatasetEpisodes(root, thresholds)
+    for index in range(len(dataset)):
+        try:
+            yield inspect_signals(dataset.read(index), thresholds)
+        except (UserError, OSError) as error:
+            yield _unreadable(dataset.place(index), str(error))
 
 
 def inspect_episodes(
@@ -209,13 +234,18 @@ def recording_checks_with(language: Language) -> tuple[RecordingCheck, ...]:
     )
 
 
-def find_episodes(recordings: Sequence[Source]) -> list[Source]:
-    """Return the folders, or URLs, of all episodes of some recordings.
+def is_dataset(source: Source) -> bool:
+    """Return whether a source is the folder of a LeRobotDataset."""
+    return not is_url(source) and (Path(source) / INFO).is_file()
+
+
+def find_episodes(recordings: Sequence[Source], datasets: Sequence[Path] = ()) -> list[Source]:
+    """Return the folders, or URLs, of all episodes of some recordings; `datasets` have their own.
 
     Raises:
         UserError: if there is no recording, or one of them is none; names it.
     """
-    if not recordings:
+    if not recordings and not datasets:
         raise UserError("expected the folder of a recording, got none")
     return [episode for recording in recordings for episode in episode_sources(recording)]
 
@@ -243,13 +273,16 @@ def check_recordings(
         UserError: if there is no recording.
     """
     thresholds = thresholds or Thresholds()
-    sources = find_episodes(recordings)
+    datasets = [Path(item) for item in recordings if is_dataset(item)]
+    sources = find_episodes([item for item in recordings if not is_dataset(item)], datasets)
     inspections: dict[Path, Inspection] = {}
-    for item in inspect_episodes(sources, thresholds, workers=workers, ray_address=ray_address):
+    done = inspect_episodes(sources, thresholds, workers=workers, ray_address=ray_address)
+    of_datasets = (inspect_dataset(root, thresholds) for root in datasets)
+    for item in chain(done, *of_datasets):
         inspections[item.folder] = item
         on_episode(item)
-    ordered = [inspections[Path(source)] for source in sources]
-    return compare_episodes(ordered, thresholds, language)
+    recorded = [inspections.pop(Path(source)) for source in sources]
+    return compare_episodes([*recorded, *inspections.values()], thresholds, language)
 
 
 def _unreadable(folder: Path, why: str) -> Inspection:

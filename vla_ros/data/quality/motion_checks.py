@@ -128,6 +128,7 @@ def _speeds(stream: Stream, rate_hz: float) -> FloatArray:
     assert stream.values is not None
     steps = 1e-9 * np.diff(stream.log_ns).astype(np.float64)
     periods = np.maximum(1.0, np.ceil(steps * rate_hz - ON_TIME)) / rate_hz
+    periods = np.maximum(periods, steps)
     speeds: FloatArray = np.abs(np.diff(stream.values, axis=0)) / periods[:, None]
     return speeds
 

@@ -58,6 +58,11 @@ class PictureMeter:
         """
         read = self._decompress if self._spec.compressed else self._decode
         pixels, encoding = read(message)
+        self.measure(pixels, encoding, log_ns)
+        return self._difference(pixels, encoding)
+
+    def measure(self, pixels: NDArray[Any], encoding: str, log_ns: int) -> None:
+        """Measure pixels (H, W) or (H, W, C) in a ROS encoding that is known."""
         self._digests.append(zlib.crc32(np.ascontiguousarray(pixels).data.cast("B")))
         grey = self._grey(pixels, encoding)
         small = cv2.resize(grey, (SMALL, SMALL), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -67,7 +72,6 @@ class PictureMeter:
         self._before = small
         self._rows.append((*self._judge(grey), change))
         self._keep(pixels, encoding, log_ns)
-        return self._difference(pixels, encoding)
 
     def finish(self, stream: Stream) -> PictureStream | None:
         """Return what was measured; None if nothing could be."""

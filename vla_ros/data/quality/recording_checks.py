@@ -128,14 +128,16 @@ def _starts(episodes: Sequence[Summary], thresholds: Thresholds) -> Iterator[Fin
         return
     starts = np.stack([item.path[0] for item in placed if item.path is not None])
     middle = np.median(starts, axis=0)
-    for joint, name in enumerate(placed[0].joints):
-        away = np.abs(starts[:, joint] - middle[joint])
-        beyond = _beyond(starts[:, joint], thresholds) & (away > thresholds.start_rad)
-        for index in map(int, np.flatnonzero(beyond)):
-            yield _outlier(
-                placed[index], f"a start with {name} about {middle[joint]:.2f}",
-                f"{starts[index, joint]:.2f}",
-            )  # fmt: skip
+    away = np.sqrt(((starts - middle) ** 2).mean(axis=1))
+    for index in map(
+        int, np.flatnonzero(_beyond(away, thresholds) & (away > thresholds.start_rad))
+    ):
+        joint = int(np.argmax(np.abs(starts[index] - middle)))
+        yield _outlier(
+            placed[index],
+            f"a start with {placed[0].joints[joint]} about {middle[joint]:.2f}",
+            f"{starts[index, joint]:.2f}, and {away[index]:.2f} rad away over all joints",
+        )
 
 
 def _beyond(

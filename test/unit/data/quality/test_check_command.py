@@ -220,6 +220,30 @@ def test_fix_without_output_is_refused(
     assert "--fix and --output go together" in capsys.readouterr().err
 
 
+def test_a_dataset_made_of_recordings_is_checked_too(planted: Planted, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    chosen = [planted.faults[name] for name in ("frozen", "duplicate")]
+    chosen += [f"episode_{len(PLANTED):06d}", planted.good[0]]
+    sources = [str(planted.folder / name) for name in chosen]
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "convert", *sources, str(tmp_path / "dataset")])
+    assert not stop.value.code
+    assert check(tmp_path / "dataset", "--json", tmp_path / "found.json") == 1
+    found = list(found_in(tmp_path / "found.json").values())
+    assert found == [["frozen"], [], ["duplicate"], []]
+
+
+def test_a_dataset_without_a_robot_contract_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "meta").mkdir()
+    info = {"codebase_version": "v3.0", "fps": 30, "features": {}}
+    (tmp_path / "meta" / "info.json").write_text(json.dumps(info), encoding="utf-8")
+    assert check(tmp_path) == 2
+    assert "expected the robot contract in it" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_bench_finds_what_it_must(tmp_path: Path) -> None:
