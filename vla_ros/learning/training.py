@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,6 @@ from vla_ros.learning.checkpoints import (
     require_same_weights,
     settings_of,
 )
-from vla_ros.learning.dataset import Demonstrations
 from vla_ros.learning.distillation import open_teacher
 from vla_ros.learning.freezing import begin_appearance, freeze
 from vla_ros.learning.grounding_losses import Terms
@@ -30,17 +29,14 @@ from vla_ros.learning.process_group import ProcessGroup
 from vla_ros.learning.provenance import differences
 from vla_ros.learning.question_bank import QuestionBank
 from vla_ros.learning.random_streams import RandomStreams, kept_states
-from vla_ros.learning.run_checks import require_data
 from vla_ros.learning.run_config import RunConfig, write_run
 from vla_ros.learning.starting import begin_from
 from vla_ros.learning.texts import TextBank
 from vla_ros.learning.training_config import TrainingConfig, require_same_settings
+from vla_ros.learning.training_data import load_data, open_recordings
 from vla_ros.policy.configuration import PolicyConfig
 from vla_ros.policy.encoders import load_image_weights
 from vla_ros.policy.model import Policy
-
-if TYPE_CHECKING:
-    from vla_ros.learning.recorded import Recordings
 
 
 class NonFiniteLoss(RuntimeError):
@@ -85,9 +81,8 @@ class Trainer:
         saved = self._read_saved(policy_config)
         teacher = open_teacher(config, policy_config, self.group.device)
         config.output.mkdir(parents=True, exist_ok=True)
-        self.recordings = _open_recordings(config, policy_config) if config.recordings else None
-        self.data = self._load(policy_config)
-        require_data(self.data, config, policy_config)
+        self.recordings = open_recordings(config, policy_config)
+        self.data = load_data(config, policy_config, self.recordings)
         questions = None
         with self.group.main_first():
             self.bank = TextBank.build(
@@ -137,13 +132,6 @@ class Trainer:
         self._objective = self.group.prepare(_Objective(self.networks, self._losses))
         if self.group.main:
             write_run(RunConfig(policy=policy_config, training=config), config.output)
-
-    def _load(self, policy: PolicyConfig) -> Demonstrations:
-        """Return the collected demonstrations; what recordings tell of states, without any."""
-        config = self.config
-        if config.data or self.recordings is None:
-            return Demonstrations.load(config.data, config.eyes_only, horizon=policy.horizon)
-        return self.recordings.measured()
 
     @property
     def checkpoint_path(self) -> Path:
@@ -312,18 +300,6 @@ class Trainer:
             self._random.restore(states[self.group.rank])
         else:
             self._random.begin_at(self.step)
-
-
-def _open_recordings(config: TrainingConfig, policy: PolicyConfig) -> Recordings:
-    try:
-        # reading recordings is an extra
-        from vla_ros.learning.recorded import Recordings
-    except ImportError as error:
-        raise UserError(
-            f"recordings are read with {error.name}, which is not installed: pip install "
-            "'vla_ros[data]'"
-        ) from error
-    return Recordings(config, policy)
 
 
 def _mean(everyones: list[dict[str, float]]) -> dict[str, float]:
