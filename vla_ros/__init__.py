@@ -15,8 +15,8 @@ The data flow, one process a box, and the package that holds each box's logic::
          vla_ros.policy in torch, .engine on ONNX Runtime
                   | action chunk: H future targets, stamped with their observation
                   v
-                gate  <------- e-stop
-        (admit, blend, interpolate, limit, watchdog)           vla_ros.safety
+                gate  <------- e-stop; teleop: an operator's short chunks     vla_ros.teleop
+        (arbitrate, admit, blend, interpolate, limit, watchdog)      vla_ros.safety
                   | commands at control rate
                   v
          robot drivers, ros2_control, or the simulator         vla_ros.sim
