@@ -56,7 +56,7 @@ class RecorderNode(ManagedNode):
 
     def start(self) -> None:
         """Open the folder, mend what is in it, and listen."""
-        recorder = self._recorder = Recorder(self._settings, self._now_ns)
+        recorder = self._recorder = Recorder(self._settings, self._now_ns, self.fail)
         self._topics = RawTopics(
             self,
             self._asked.wanted(self._settings),

@@ -32,12 +32,19 @@ class Recorder:
     files happens in one thread; what is asked of it is done after the messages that came before.
     """
 
-    def __init__(self, settings: RecorderSettings, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        settings: RecorderSettings,
+        now_ns: Callable[[], int],
+        on_error: Callable[[BaseException], None] | None = None,
+    ) -> None:
         """Open the folder, and mend what an earlier recorder left behind.
 
         Args:
             settings: Where, what for, and bounds.
             now_ns: The clock of the stamps [ns].
+            on_error: Is given what ended the thread that writes, which is a bug of ours; the next
+                recorder mends the episode.
 
         Raises:
             UserError: if another recorder works in the folder, or it cannot be written to.
@@ -54,19 +61,23 @@ class Recorder:
             now_ns=now_ns,
         )  # fmt: skip
         self._keeps_all = settings.continuous or settings.kept_s > 0.0
-        self._beginning = 0
+        self._beginning, self._closed = 0, False
+        self._on_error = on_error
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """End the episode that is being recorded, if any, and the threads."""
+        if self._closed:
+            return
+        self._closed = True
         if not self._stop.is_set():
             self._inbox.ask(self._session.close).exception()
             self._stop.set()
-            self._thread.join()
-            self._sync.close()
-            self._place.close()
+        self._thread.join()
+        self._sync.close()
+        self._place.close()
 
     @property
     def report(self) -> RecorderReport:
@@ -129,6 +140,15 @@ class Recorder:
         return self._inbox.ask(lambda: self._session.save_recent(span_s, instruction))
 
     def _run(self) -> None:
+        try:
+            self._loop()
+        except Exception as error:
+            self._stop.set()
+            if self._on_error is None:
+                raise
+            self._on_error(error)
+
+    def _loop(self) -> None:
         looked_s = 0.0
         while not self._stop.is_set():
             for item in self._inbox.take(TURN_S):
