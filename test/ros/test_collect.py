@@ -19,6 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from vla_ros.contract import find_contract
 from vla_ros.data.episode import Outcome, State
 from vla_ros.data.frames import open_episode
+from vla_ros.learning.augmentation.simulated_replay import recorded_scene
 from vla_ros.teleop.configuration import find_teleop
 from vla_ros.testing.node_process import RunningCommand
 from vla_ros.testing.operator_process import OperatorProcess
@@ -114,6 +115,7 @@ def test_an_operator_takes_over_lets_go_and_the_episode_says_who_acted(
     assert (about.state, about.outcome) == (State.COMPLETE, Outcome.SUCCESS)
     assert (about.instruction, about.operator) == (FOREVER, "Ada")
     assert (folder / "contract.yaml").read_bytes() == find_contract("tabletop_sim").read_bytes()
+    assert recorded_scene(recorded).seed == 0  # it can be replayed in other looks
     told = [message.actor for _, _, message in recorded.messages(["/vla/gate/acting"])]
     turns = [actor for actor, _ in groupby(actor for actor in told if actor)]
     assert turns == ["policy", "operator", "policy"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
-from vla_ros.core.conventions import NAMESPACE
+from vla_ros.core.conventions import NAMESPACE, SCENE_TOPIC
 from vla_ros.data.episode import Outcome, episode_folders, read_episode
 from vla_ros.ros.qos import latched_qos
 from vla_ros.ros.recorder_desk import RecorderDesk
@@ -71,14 +73,29 @@ def test_buttons_record_an_episode_and_tell_the_policy_as_long_as_it_lasts(
     assert episode.instruction == "lift it"
 
 
+def test_an_episode_that_is_started_without_words_has_those_of_the_simulated_scene(
+    desk: RecorderDesk,
+    listener: Listener,
+    start_node: Callable[..., NodeProcess],
+    tmp_path: Path,
+) -> None:
+    scene = listener.node.create_publisher(String, SCENE_TOPIC, latched_qos())
+    scene.publish(String(data=json.dumps({"seed": 3, "instruction": "lift the ball"})))
+    start_node("recorder", folder=str(tmp_path / "kept")).wait_active()
+    wait_for(lambda: desk.report()["sentence"] == "lift the ball", "the scene's sentence")
+    ask(desk, "start", "start: recording ")
+    ask(desk, "stop", "stop: episode_000000: ")
+    (folder,) = episode_folders(tmp_path / "kept")
+    episode = read_episode(folder)
+    assert episode.instruction == "lift the ball"
+
+
 def test_an_episode_that_another_ends_tells_the_policy_nothing_more(
     desk: RecorderDesk,
     listener: Listener,
     start_node: Callable[..., NodeProcess],
     tmp_path: Path,
 ) -> None:
-    from std_srvs.srv import Trigger
-
     listener.listen(String, INSTRUCTION, latched_qos())
     start_node("recorder", folder=str(tmp_path / "kept")).wait_active()
     wait_for(lambda: desk.report()["state"] == "idle", "the recorder to be idle")

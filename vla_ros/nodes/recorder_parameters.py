@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vla_ros.contract import find_contract, load_contract
-from vla_ros.core.conventions import NAMESPACE
+from vla_ros.core.conventions import NAMESPACE, SCENE_TOPIC
 from vla_ros.data.message_chunk import Compression
 from vla_ros.data.recording.settings import RecorderSettings
 from vla_ros.nodes.raw_topics import Wanted
@@ -23,7 +23,7 @@ OURS = (
     (f"{NAMESPACE}/gate/acting", "vla_ros_interfaces/msg/Acting", True),
 )
 #: Recorded where they are published.
-COMMON = ("/tf", "/tf_static", "/clock", f"{NAMESPACE}/estop")
+COMMON = ("/tf", "/tf_static", "/clock", SCENE_TOPIC, f"{NAMESPACE}/estop")
 COMPRESSIONS = {item.value or "none": item for item in Compression}
 
 

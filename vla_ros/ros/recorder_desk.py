@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rclpy.node import Node
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from vla_ros_interfaces.msg import RecorderStatus
 from vla_ros_interfaces.srv import LabelEpisode, StartEpisode
 
+from vla_ros.core.conventions import SCENE_TOPIC
 from vla_ros.ros.episode_instruction import EpisodeInstruction
 from vla_ros.ros.qos import latched_qos
 
@@ -39,7 +42,8 @@ SERVICES: Mapping[str, type] = {
 class RecorderDesk:
     """Takes commands from any thread; the node's executor calls the services one by one.
 
-    While an episode runs that was started here, the policy is told to do its instruction.
+    While an episode runs that was started here, the policy is told to do its instruction. One
+    that is started without words has those of the simulated scene, if there is one.
     """
 
     def __init__(self, node: Node, operator: str = "") -> None:
@@ -57,10 +61,12 @@ class RecorderDesk:
         self._calls: deque[tuple[str, Any]] = deque()
         self._called_s: float | None = None
         self._said = ""
+        self._sentence = ""
         self._status: Any = None
         self._heard_s = 0.0
         self._instruction = EpisodeInstruction(node)
         node.create_subscription(RecorderStatus, "recorder/status", self._on_status, latched_qos())
+        node.create_subscription(String, SCENE_TOPIC, self._on_scene, latched_qos())
         self._timer = node.create_timer(TURN_S, self._take_up)
 
     def ask(self, request: Any) -> None:
@@ -80,6 +86,7 @@ class RecorderDesk:
             "lost": status.lost,
             "disk_free_gb": round(status.disk_free * 1e-9, 1),
             "episodes": status.episodes,
+            "sentence": self._sentence,
             "warnings": list(status.warnings),
             "said": self._said,
         }
@@ -99,7 +106,8 @@ class RecorderDesk:
         name = str(request.command)
         if name == "start":
             who = self._operator
-            return [(name, StartEpisode.Request(instruction=request.text, operator_name=who))]
+            words = request.text or self._sentence
+            return [(name, StartEpisode.Request(instruction=words, operator_name=who))]
         if name not in ("success", "failure"):
             return [(name, Trigger.Request())]
         steps: list[tuple[str, Any]] = [("label", LabelEpisode.Request(outcome=name))]
@@ -127,6 +135,9 @@ class RecorderDesk:
             self._instruction.end()
         word = "" if answer.success else " refused"
         self._said = f"{name}{word}: {answer.message}" if answer.message else f"{name}{word}"
+
+    def _on_scene(self, message: String) -> None:
+        self._sentence = str(json.loads(message.data).get("instruction", ""))
 
     def _on_status(self, message: RecorderStatus) -> None:
         self._status, self._heard_s = message, time.monotonic()

@@ -4,12 +4,13 @@ Beside the messages of `network`, a client may send
 
     {"type": "record", "command": "start", "text": "put the red cube in the bowl"}
 
-with the commands below; `text` belongs to `start` alone, as the instruction, "" for the one in
-force. Whoever is connected is told a few times a second
+with the commands below; `text` belongs to `start` alone, as the instruction, "" for the
+`sentence` of the simulated scene, or else the one in force. Whoever is connected is told a few
+times a second
 
     {"type": "recording", "state": "recording", "episode": "episode_000003", "instruction": "...",
      "duration_s": 4.2, "messages": 1234, "lost": 0, "disk_free_gb": 120.0, "episodes": 3,
-     "warnings": [], "said": "started episode_000003"}
+     "sentence": "lift the ball", "warnings": [], "said": "started episode_000003"}
 
 where `state` is `idle`, `recording`, `watching` or `absent`, and `said` what came of the last
 command.
