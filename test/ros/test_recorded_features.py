@@ -253,10 +253,16 @@ def recording_nodes(executor: SingleThreadedExecutor) -> Iterator[list[Node]]:
     nodes: list[Node] = []
     yield nodes
     for node in nodes:
-        if isinstance(node, ManagedNode):
-            node.bring_down()
         executor.remove_node(node)
-        node.destroy_node()
+        # in the thread that spins it, where none of its callbacks runs meanwhile
+        ended = executor.create_task(partial(_end, node))
+        wait_for(ended.done, "the node to be gone")
+
+
+def _end(node: Node) -> None:
+    if isinstance(node, ManagedNode):
+        node.bring_down()
+    node.destroy_node()
 
 
 @pytest.mark.parametrize("command_type", COMMANDS)

@@ -71,7 +71,8 @@ class Audience:
     def close(self) -> None:
         for node in (self.stage, self.listener):
             self.executor.remove_node(node)
-            node.destroy_node()
+            ended = self.executor.create_task(node.destroy_node)
+            wait_for(ended.done, "the node to be gone")
 
 
 @pytest.fixture
