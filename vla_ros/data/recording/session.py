@@ -16,12 +16,16 @@ from vla_ros.data.recording.boundaries import Boundaries, Edge
 from vla_ros.data.recording.context import CHUNK, READ, Context, read_bundle
 from vla_ros.data.recording.disk_sync import DiskSync
 from vla_ros.data.recording.episode_writer import EpisodeWriter, describe_refusal
+from vla_ros.data.recording.findings import Findings
 from vla_ros.data.recording.inbox import Inbox
-from vla_ros.data.recording.recording_folder import RecordingFolder
+from vla_ros.data.recording.recording_folder import RESERVE_BYTES, RecordingFolder
 from vla_ros.data.recording.report import RecorderReport
 from vla_ros.data.recording.ring import Ring
 from vla_ros.data.recording.settings import Arrival, RecorderSettings
 from vla_ros.data.recording.topic_watch import TopicWatch
+
+#: An episode does not begin with less free space [bytes].
+LEAST_BYTES = 2 * RESERVE_BYTES
 
 
 class Session:
@@ -53,7 +57,7 @@ class Session:
             now_ns: The clock of the stamps [ns].
         """
         self._settings, self._place, self._sync = settings, place, sync
-        self._watch, self._inbox, self._now_ns = watch, inbox, now_ns
+        self._findings, self._now_ns = Findings(settings, watch, inbox), now_ns
         self._log = logging.getLogger("vla_ros.recorder")
         self._context = Context()
         self._ring = Ring(settings.kept_s, settings.recent_bytes) if settings.kept_s else None
@@ -63,10 +67,7 @@ class Session:
         self._operator = settings.operator
         self._writer: EpisodeWriter | None = None
         self._last: Path | None = None
-        self._refused_before: dict[str, int] = {}
-        self._unread: dict[str, str] = {}
-        self._seen: dict[str, str] = {}
-        self._amiss_before: dict[str, str] = {}
+        self._unbegun = ""
         self._completed = place.completed()
         self.report = RecorderReport()
         self.look()
@@ -184,15 +185,8 @@ class Session:
     def look(self) -> None:
         """Look for what is amiss, and report."""
         now_ns, free, writer = self._now_ns(), self._place.free_bytes(), self._writer
-        refused = {
-            topic: count - self._refused_before.get(topic, 0)
-            for topic, count in self._inbox.refused().items()
-        }
-        amiss = self._watch.findings(now_ns) | self._amiss(free, refused)
-        self._say_changes(amiss)
         changed: dict[str, Any] = {}
         if writer is not None:
-            self._seen |= amiss
             changed = {
                 "path": str(writer.folder),
                 "instruction": writer.episode.instruction,
@@ -204,22 +198,12 @@ class Session:
             self.report,
             recording=writer is not None,
             watching=self._ring is not None,
-            lost=sum(refused.values()) + self._watch.missed(),
+            warnings=self._findings.look(now_ns, free, recording=writer is not None),
+            lost=self._findings.lost,
             disk_free=free,
             episodes=self._completed,
-            warnings=tuple(amiss.values()),
             **changed,
         )
-
-    def _say_changes(self, amiss: dict[str, str]) -> None:
-        """Log what is amiss when it begins, and when it is over."""
-        before, self._amiss_before = self._amiss_before, amiss
-        for key, text in amiss.items():
-            if key not in before:
-                self._log.warning("%s", text)
-        for key in before:
-            if key not in amiss:
-                self._log.info("%s: no more", key)
 
     def _observe(self, arrival: Arrival) -> None:
         writer = self._writer
@@ -240,7 +224,7 @@ class Session:
         try:
             read()
         except Exception as error:  # noqa: BLE001 whatever is wrong with them
-            self._unread[f"{topic} unread"] = f"{topic}: cannot be read: {error!r}"
+            self._findings.note_unread(topic, error)
             return False
         return True
 
@@ -257,16 +241,23 @@ class Session:
             lead = self._ring.latest(self._settings.lead_s)
         try:
             self._begin_or_say("", lead, arrival.log_ns)
+            self._unbegun = ""
         except UserError as error:
-            self._log.error("%s", error)
+            if not self._unbegun:  # it is tried again with every message
+                self._log.error("%s", error)
+            self._unbegun = str(error)
 
     def _begin_or_say(self, instruction: str, first: Sequence[Arrival], at_ns: int) -> Path:
         """Begin an episode at a time [ns] with what came before, or else with what is latched.
 
         Raises:
-            UserError: if the disk refuses.
+            UserError: if the disk refuses, or is nearly full.
         """
-        settings = self._settings
+        settings, free = self._settings, self._place.free_bytes()
+        if free < LEAST_BYTES:
+            raise UserError(
+                f"{self._place.path}: only {free / 1e6:.0f} MB are free: too little for an episode"
+            )
         episode = Episode(
             number=self._place.next_number(),
             instruction=instruction or self._context.instruction,
@@ -276,8 +267,7 @@ class Session:
             software=__version__,
             start_ns=first[0].log_ns if first else at_ns,
         )
-        self._seen, self._refused_before = dict(self._unread), self._inbox.refused()
-        self._watch.forget()
+        self._findings.begin()
         try:
             self._writer = EpisodeWriter(self._place, settings, self._sync, episode)
         except OSError as error:
@@ -313,7 +303,7 @@ class Session:
         """Close the episode; where the disk refuses even that, the next start mends it."""
         self._writer = None
         try:
-            episode = writer.close(list(self._seen.values()), cut)
+            episode = writer.close(self._findings.of_episode(), cut)
         except OSError as error:
             self._log.error("%s: %s; the next start mends it", writer.folder, error)
             return writer.episode
@@ -329,18 +319,3 @@ class Session:
         if self._last is None:
             raise UserError(f"no episode was recorded since the start, or it is in {DISCARDED}/")
         return self._last
-
-    def _amiss(self, free: int, refused: dict[str, int]) -> dict[str, str]:
-        """Return what is amiss with the disk, by a key that stays the same while it lasts."""
-        found = dict(self._unread)
-        if free < self._settings.low_disk_bytes:
-            found["disk low"] = f"disk: only {free / 1e9:.2f} GB are free"
-        waiting = self._inbox.waiting
-        if waiting > 0.5 * self._settings.queue_bytes:
-            found["disk slow"] = f"disk: is too slow, {waiting / 1e6:.0f} MB wait in memory"
-        for topic, count in refused.items():
-            if count:
-                found[f"{topic} refused"] = (
-                    f"{topic}: {count} messages were lost, since the disk is too slow"
-                )
-        return found

@@ -192,5 +192,7 @@ def test_a_full_disk_ends_the_episode_which_keeps_what_it_had_and_no_earlier_one
     assert 1e-9 * (last_ns - times_ns[-1]) <= LONGEST_LOSS_S
     assert sum(episode.topics.values()) == len(times_ns) > 500
     assert digest(earlier) == before
+    with pytest.raises(UserError, match="MB are free: too little for an episode"):
+        recorder.begin().result()
     recorder.close()
     assert recover_recording(small_disk) == []
