@@ -88,6 +88,7 @@ class Session:
         self._said_of_it = ("", "")  # outcome and text of the episode, or of the last one
         self._since_s: float | None = None
         self._differs_s: float | None = None
+        self._before: int | None = None  # episodes that were there before
         self._next_s = self._judge_s = clock()
 
     @property
@@ -198,6 +199,9 @@ class Session:
     def _count(self) -> None:
         """Note that an episode is complete, and prepare the next one."""
         self.complete += 1
+        self._go_to_next()
+
+    def _go_to_next(self) -> None:
         if 0 < self._settings.episodes <= self.complete:
             self.ended = True
         self._prepare()
@@ -253,9 +257,15 @@ class Session:
                 self._end("success" if done else "failure")
 
     def _notice_others(self, now_s: float) -> None:
-        """Follow what another has started or ended, as the buttons of the operator's page do."""
+        """Follow what another has recorded, as the buttons of the operator's page do."""
         status = self._recorder.status
-        if status is None or (status.state == RECORDING) == self.recording:
+        if status is None:
+            return
+        if self._before is None:
+            self._before = int(status.episodes) - self.complete
+        recording = status.state == RECORDING
+        complete = int(status.episodes) - self._before
+        if recording == self.recording and (recording or complete == self.complete):
             self._differs_s = None
             return
         if self._differs_s is None:
@@ -263,12 +273,15 @@ class Session:
         if now_s - self._differs_s < SETTLE_S:
             return
         self._differs_s = None
-        if status.state == RECORDING:
+        if recording:
             self._since_s = now_s
             self.say(f"another has started {episode_title(status.path)}: “{status.instruction}”")
-        else:
-            self.say("another has ended the episode")
-            self._count()
+            return
+        self.say(f"another has recorded or discarded: {complete} complete")
+        recorded = self._since_s is not None or complete > self.complete
+        self.complete = complete
+        if recorded:
+            self._go_to_next()
 
     def say(self, text: str) -> None:
         """Keep a line that tells what has happened, and tell it."""

@@ -29,7 +29,10 @@ class MemoryRecorder:
     def status(self) -> Any:
         path = f"/recordings/episode_{len(self.episodes) - 1:06d}"
         return SimpleNamespace(
-            state=int(self.recording), path=path, instruction="put it there", warnings=[]
+            state=int(self.recording),
+            path=path,
+            instruction="put it there",
+            episodes=7 + len(self.episodes) - self.recording,
         )
 
     def start(self, instruction: str, operator: str) -> str:
@@ -217,6 +220,26 @@ def test_an_episode_that_another_starts_and_ends_is_followed() -> None:
     run.pass_time(SETTLE_S + 0.5)
     assert [*followed, run.session.recording] == [True, False]
     assert run.session.complete == 1
+
+
+def test_episodes_of_another_count_however_short_they_are_and_not_when_they_are_discarded() -> (
+    None
+):
+    run = Run(episodes=2)
+    run.pass_time(0.2)
+    for _ in range(2):
+        run.recorder.start("put it there", "")
+        run.pass_time(0.3)
+        run.recorder.stop()
+        run.pass_time(0.3)
+    run.recorder.discard()
+    run.pass_time(SETTLE_S + 0.5)
+    assert (run.session.complete, run.session.ended) == (1, False)
+    run.do("start", "discard")
+    run.recorder.start("put it there", "")
+    run.recorder.stop()
+    run.pass_time(SETTLE_S + 0.5)
+    assert (run.session.complete, run.session.ended) == (2, True)
 
 
 def test_a_status_that_is_late_is_not_taken_for_another_operator() -> None:
