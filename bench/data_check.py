@@ -1,13 +1,13 @@
 """Finds the checker what is wrong? Faults planted in good recordings, and good ones left alone.
 
-python bench/data_check.py [--rounds 1] [--seed 30000] [--json PATH] [--check]
+python bench/data_check.py [--rounds 1] [--seed 40000] [--json PATH] [--check]
 
 Each round records 20 good episodes and counts what the checker finds in them, which are false
 alarms; and as many more as there are faults, each with one, and counts which are found: by the
 check that is for it, in the episode that it is in. Scenes are simulated; latencies, jitter, lost
 messages, noise and holes in depth are those of real sensors (`testing/recording_faults.py`), and
 the simulator's own typing errors are switched off. Thresholds were chosen by their reasons and
-tried on seeds below 1,000, and two of them once more after seeds from 10,000 on; what is measured
+tried on seeds below 1,000, and three of them again after seeds of 10,000 and 30,000; what is measured
 here is others.
 
 12 of the faults are those that the issue lists; what else the checks are for is counted apart.
@@ -43,7 +43,7 @@ def main() -> int:
     """Measure, print, write, check."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1, help="each with other scenes")
-    parser.add_argument("--seed", type=int, default=30_000, help="of the first scene")
+    parser.add_argument("--seed", type=int, default=40_000, help="of the first scene")
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--check", action="store_true", help="exit 1 if a must falls short")
     arguments = parser.parse_args()

@@ -125,14 +125,14 @@ class _Reader:
         self._rows: dict[str, list[FloatArray]] = {}
         self._bad: dict[tuple[str, str], BadMessage] = {}
         self._instructions: list[tuple[int, str]] = []
-        self._first_ns, self._last_ns = 0, 0
+        self._spans: dict[str, list[int]] = {}
 
     def add(self, recorded: RecordedMessage) -> None:
         topic, log_ns = recorded.topic, recorded.log_ns
-        if not self.received:
-            self._first_ns = self._last_ns = log_ns
         self.received[topic] += 1
-        self._first_ns, self._last_ns = min(self._first_ns, log_ns), max(self._last_ns, log_ns)
+        self._spans.setdefault(topic, [log_ns, log_ns])
+        first_ns, last_ns = self._spans[topic]
+        self._spans[topic] = [min(first_ns, log_ns), max(last_ns, log_ns)]
         self._kinds.setdefault(topic, recorded.type)
         if topic not in self._types and topic != INSTRUCTION:
             self._times.setdefault(topic, []).append(log_ns)
@@ -167,6 +167,9 @@ class _Reader:
     ) -> Signals:
         streams = {topic: self._stream(topic) for topic in self._times}
         pictures = {}
+        # of the robot's own topics: a lone message from another clock would stretch the episode
+        spans = [span for topic, span in self._spans.items() if topic in self._types]
+        spans = spans or list(self._spans.values())
         for topic, meter in self._meters.items():
             stream = streams.get(topic)
             measured = meter.finish(stream) if stream is not None else None
@@ -176,8 +179,8 @@ class _Reader:
             folder=folder,
             episode=episode,
             contract=self._contract,
-            start_ns=self._first_ns,
-            end_ns=self._last_ns,
+            start_ns=min(first_ns for first_ns, _ in spans),
+            end_ns=max(last_ns for _, last_ns in spans),
             streams=streams,
             pictures=pictures,
             instructions=tuple(self._instructions),

@@ -82,7 +82,7 @@ class Thresholds:
             of one recording differ by two or three, and where all episodes are alike, a MAD of
             nothing makes everything an outlier.
         start_rad: And how far its start has to be from the median start, as a root mean square of
-            the joints [rad]: 17 degrees each. A gripper alone may be open or closed.
+            the joints [rad]: 29 degrees each. Starts are varied on purpose, by less.
         drop_below: Score below which `--fix` drops an episode.
     """
 
@@ -129,7 +129,7 @@ class Thresholds:
     failure_share: float = 0.5
     outlier: float = 3.5
     outlier_ratio: float = 4.0
-    start_rad: float = 0.3
+    start_rad: float = 0.5
     drop_below: float = 50.0
 
     def __post_init__(self) -> None:

@@ -76,6 +76,14 @@ def check_whole(signals: Signals, thresholds: Thresholds) -> Iterator[Finding]:
         yield _damaged(
             topic, f"{expected} messages, as were recorded", f"{got} that can be read{more}"
         )
+    for warning in episode.warnings:
+        yield Finding(
+            check="recorder",
+            severity=Severity.INFO,
+            expected="a recorder that had nothing to say",
+            got=f"its warning '{warning}'",
+            remedy="See what the other checks say of it.",
+        )
     if signals.duration_s < thresholds.least_duration_s:
         yield Finding(
             check="short",

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,15 @@ import pytest
 from test.unit.data.quality.conftest import PLANTED, Planted
 from vla_ros.cli.app import main
 from vla_ros.core.errors import UserError
-from vla_ros.data.episode import CONTRACT, DESCRIPTION, State, message_files, read_episode
-from vla_ros.data.message_file import read_messages
+from vla_ros.data.episode import (
+    CONTRACT,
+    DESCRIPTION,
+    State,
+    message_files,
+    read_episode,
+    write_episode,
+)
+from vla_ros.data.message_file import RecordedMessage, read_messages
 from vla_ros.data.quality.checker import check_recordings
 from vla_ros.data.quality.fix_plan import plan_fixes
 from vla_ros.data.quality.fixing import apply_fixes
@@ -150,6 +158,33 @@ def test_an_episode_that_cannot_be_read_is_named_and_the_others_are_checked(
     assert [item.check for item in first.findings] == ["unreadable"]
     assert words in first.findings[0].got
     assert (first.score, second.name, second.score) == (0, good.name, 100)
+
+
+def test_a_lone_message_from_another_clock_does_not_stretch_the_episode(
+    planted: Planted, tmp_path: Path
+) -> None:
+    from vla_ros.testing.recording_faults import INSTRUCTION, rewrite
+
+    folder = copy_of(planted, planted.good[0], tmp_path)
+
+    def repeat(messages: list[RecordedMessage]) -> list[RecordedMessage]:
+        said = next(item for item in messages if item.topic == INSTRUCTION)
+        return [*messages, replace(said, log_ns=said.log_ns + 10**18)]
+
+    rewrite(folder, repeat)
+    (item,) = check_recordings([folder]).inspections
+    assert item.findings == ()
+    assert item.summary.duration_s < 10.0
+
+
+def test_what_the_recorder_warned_of_is_worth_knowing_and_no_more(
+    planted: Planted, tmp_path: Path
+) -> None:
+    folder = copy_of(planted, planted.good[0], tmp_path)
+    write_episode(folder, replace(read_episode(folder), warnings=("the disk is nearly full",)))
+    (item,) = check_recordings([folder]).inspections
+    assert [finding.got for finding in item.findings] == ["its warning 'the disk is nearly full'"]
+    assert (item.score, check(folder)) == (100, 0)
 
 
 def test_another_process_checks_as_this_one_does(planted: Planted) -> None:
