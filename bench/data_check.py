@@ -7,8 +7,8 @@ alarms; and as many more as there are faults, each with one, and counts which ar
 check that is for it, in the episode that it is in. Scenes are simulated; latencies, jitter, lost
 messages, noise and holes in depth are those of real sensors (`testing/recording_faults.py`), and
 the simulator's own typing errors are switched off. Thresholds were chosen by their reasons and
-tried on seeds below 1,000, and three of them again after seeds of 10,000 and 30,000; what is measured
-here is others.
+tried on seeds below 1,000, three of them again after measuring with seeds from 10,000 and from
+30,000 on; what is measured here is others.
 
 12 of the faults are those that the issue lists; what else the checks are for is counted apart.
 """
