@@ -178,8 +178,8 @@ def test_two_recorders_never_share_a_folder(make: Make) -> None:
 def test_files_are_rotated_and_the_bag_has_all_of_them(make: Make) -> None:
     recorder = make(file_bytes=50_000, flush_s=0.01)
     folder = recorder.begin().result()
-    for number in range(0, 30, 5):
-        send(recorder, *images(number, 5))
+    for number in range(0, 30, 10):
+        send(recorder, *images(number, 10))
         wait_for_more(recorder, recorder.report.bytes)
     recorder.end().result()
     files = message_files(folder)
