@@ -12,7 +12,6 @@ from vla_ros.teleop.joy import Binding, JoySettings
 from vla_ros.teleop.keyboard import KeyboardSettings
 from vla_ros.teleop.leader import BOOL, JOY, LeaderJoint, LeaderSettings
 from vla_ros.teleop.network_settings import NetworkSettings
-from vla_ros.teleop.timing import VALID_S
 
 Axes = Mapping[Mode, tuple[str, ...]]
 
@@ -78,20 +77,12 @@ def read_leader(section: Section, joints: tuple[str, ...]) -> LeaderSettings:
         section.fail("joints", "expected one joint or more, got none")
     switch = section.section("dead_man")
     kind = switch.choice("type", (JOY, BOOL))
-    timeout_s = switch.number("timeout_s", above=0.0, default=VALID_S)
-    if timeout_s > VALID_S:
-        switch.fail(
-            "timeout_s",
-            f"expected {VALID_S:g} s at most, got {timeout_s:g}: a pedal whose cable is pulled has"
-            " to stop the arm within 100 ms",
-        )
     settings = LeaderSettings(
         topic=section.text("topic"),
         joints=followed,
         switch_topic=switch.text("topic"),
         switch_type=kind,
         switch_button=_index(switch, "button") if kind == JOY else 0,
-        switch_timeout_s=timeout_s,
     )
     switch.finish()
     section.finish()

@@ -32,7 +32,6 @@ class LeaderSettings:
         switch_topic: Where the dead-man switch comes: a pedal, a button.
         switch_type: Of its messages, `sensor_msgs/msg/Joy` or `std_msgs/msg/Bool`.
         switch_button: Index of the button in a `Joy`.
-        switch_timeout_s: A switch that says nothing for longer is taken as gone [s].
     """
 
     topic: str
@@ -40,7 +39,6 @@ class LeaderSettings:
     switch_topic: str
     switch_type: str
     switch_button: int
-    switch_timeout_s: float
 
 
 class LeaderDevice:
@@ -104,10 +102,8 @@ class LeaderDevice:
         """Return where the joints should be; None while the leader or the switch is missing."""
         if self._positions is None or self._switch is None:
             return None
-        if now_ns - self._switch_ns > self._settings.switch_timeout_s * 1e9:
-            return None
         return Intent(
-            time_ns=self._positions_ns,
+            time_ns=min(self._positions_ns, self._switch_ns),
             engaged=self._switch,
             mode=Mode.JOINT,
             positions=self._positions,

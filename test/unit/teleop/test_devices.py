@@ -120,19 +120,15 @@ def test_a_leader_says_where_joints_should_be_while_the_pedal_is_held() -> None:
     assert intent.positions["elbow_flex"] == 0.3
 
 
-def test_a_pedal_that_is_pulled_silences_the_leader() -> None:
-    leader = Leader()
-    leader.press(True)
-    later_ns = NOW_NS + 100_000_000
-    leader.move(0.3, later_ns)
-    assert leader.device.read(later_ns) is None
-
-
-def test_a_leader_that_stops_is_as_old_as_its_last_joints() -> None:
-    leader = Leader()
+def test_what_a_leader_says_is_as_old_as_the_older_of_joints_and_pedal() -> None:
+    leader, later_ns = Leader(), NOW_NS + 80_000_000
     leader.move(0.3)
-    leader.press(True, NOW_NS + 80_000_000)
-    assert leader.device.read(NOW_NS + 80_000_000).time_ns == NOW_NS
+    leader.press(True, later_ns)
+    assert leader.device.read(later_ns).time_ns == NOW_NS, "the leader is silent"
+    leader.move(0.3, later_ns)
+    assert leader.device.read(later_ns).time_ns == later_ns
+    leader.move(0.4, later_ns + 80_000_000)
+    assert leader.device.read(later_ns).time_ns == later_ns, "the pedal was pulled"
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,9 @@ class Client:
 
     def __init__(self, device: NetworkDevice, query: str = "", **options: Any) -> None:
         url = f"ws://127.0.0.1:{device.port}/{query}"
-        self.socket: ClientConnection = connect(url, compression=None, **options)
+        self.socket: ClientConnection = connect(
+            url, compression=None, **options
+        ).__enter__()  # closed by whoever made the client
         self.greeting = json.loads(self.socket.recv(timeout=5.0))
         self.situation = self.hear("situation")
 
