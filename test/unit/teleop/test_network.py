@@ -15,8 +15,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from vla_ros.core.errors import UserError
 from vla_ros.teleop.intent import Intent, Mode, OperatorState, Situation
-from vla_ros.teleop.network import NetworkDevice, Page
+from vla_ros.teleop.network import NetworkDevice
 from vla_ros.teleop.network_settings import NetworkSettings
+from vla_ros.teleop.pages import Page
 from vla_ros.testing.waiting import never, wait_for
 
 AXES = {Mode.END_EFFECTOR: ("x", "y", "z", "gripper"), Mode.JOINT: ("elbow_flex",)}
