@@ -10,7 +10,7 @@ from vla_ros.core.types import ActionChunk, FloatArray
 from vla_ros.ros.gate_driver import GateDriver, Measured
 from vla_ros.ros.gate_reports import gate_findings, write_status
 from vla_ros.ros.periodic import Jitter
-from vla_ros.safety import Command, GateState, make_checker, make_gate
+from vla_ros.safety import Actor, Command, GateState, make_checker, make_gate
 
 CONTRACT = load_contract("tabletop_sim")
 HOME = np.array(CONTRACT.home)
@@ -287,3 +287,77 @@ def test_a_stopped_arm_that_comes_back_elsewhere_stays_stopped(arm: Driven) -> N
     arm.driver.press(True, "topic")
     arm.tick()
     assert arm.tick(moved(0, 0.5), after_s=0.3).state is GateState.ESTOP
+
+
+def word(arm: Driven, offset: float = 0.02) -> ActionChunk:
+    """Return what an operator sends: 80 ms with the first joint at an offset [rad]."""
+    return ActionChunk(
+        stamp_ns=arm.now_ns,
+        step_s=0.01,
+        joint_names=CONTRACT.action.joints,
+        positions=np.repeat(moved(0, offset)[None], 8, axis=0),
+    )
+
+
+def test_an_operator_who_lets_go_and_takes_the_arm_at_once_has_it_with_the_next_word(
+    arm: Driven,
+) -> None:
+    arm.driver.operate(word(arm))
+    arm.tick()
+    arm.driver.operate(None)
+    arm.driver.operate(word(arm))  # older than the tick in which the gate lets go
+    arm.tick()
+    assert str(arm.driver.actor) == ""
+    arm.driver.operate(word(arm))
+    arm.tick()
+    assert str(arm.driver.actor) == "operator"
+
+
+def test_an_operator_who_takes_the_arm_and_lets_go_between_two_ticks_does_not_have_it(
+    arm: Driven,
+) -> None:
+    arm.driver.operate(word(arm))
+    arm.driver.operate(None)
+    arm.tick()
+    arm.offer(moved(0, 0.2))
+    arm.tick()
+    assert arm.driver.actor is Actor.POLICY
+
+
+def test_the_status_says_who_acts_and_why_an_operators_chunk_was_refused(arm: Driven) -> None:
+    arm.driver.operate(word(arm))
+    arm.tick()
+    status = write_status(arm.driver, arm.now_ns, Jitter().summarize(), "")
+    assert status.actor == "operator"
+    for _ in range(10):
+        arm.tick()
+    arm.driver.operate(word(arm, offset=1.7))
+    arm.tick()
+    assert "the operator's last chunk was rejected: shoulder_pan: the chunk begins" in arm.reason()
+    finding = gate_findings(arm.driver, Jitter().summarize(), 0.01)[1]
+    assert finding.name == "teleop/command"
+    assert "shoulder_pan" in finding.message
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_reset_gives_back_the_arm_of_an_operator_who_is_gone_and_of_no_other(
+    arm: Driven, silent: bool
+) -> None:
+    answers: list[str] = []
+    for tick in range(40):
+        if tick < 20 or not silent:
+            arm.driver.operate(word(arm, offset=0.0))
+        if tick == 30:
+            arm.driver.reset(answers.append)
+        arm.tick()
+    assert answers == [""]
+    assert arm.driver.arbitration.engaged != silent
+
+
+def test_a_gate_that_begins_anew_does_not_lose_that_the_operator_lets_go(arm: Driven) -> None:
+    arm.driver.operate(word(arm))
+    arm.tick()
+    arm.driver.reset(lambda _: None)
+    arm.driver.operate(None)
+    arm.tick()
+    assert not arm.driver.arbitration.engaged
