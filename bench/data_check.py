@@ -5,7 +5,7 @@ python bench/data_check.py [--rounds 1] [--seed 40000] [--json PATH] [--check]
 Each round records 20 good episodes and counts what the checker finds in them, which are false
 alarms; and as many more as there are faults, each with one, and counts which are found: by the
 check that is for it, in the episode that it is in. Scenes are simulated; latencies, jitter, lost
-messages, noise and holes in depth are those of real sensors (`testing/recording_faults.py`), and
+messages, noise and holes in depth are those of real sensors (`testing/recording_realism.py`), and
 the simulator's own typing errors are switched off. Thresholds were chosen by their reasons and
 tried on seeds below 1,000, three of them again after measuring with seeds from 10,000 and from
 30,000 on; what is measured here is others.

@@ -163,7 +163,7 @@ def test_an_episode_that_cannot_be_read_is_named_and_the_others_are_checked(
 def test_a_lone_message_from_another_clock_does_not_stretch_the_episode(
     planted: Planted, tmp_path: Path
 ) -> None:
-    from vla_ros.testing.recording_faults import INSTRUCTION, rewrite
+    from vla_ros.testing.recording_realism import INSTRUCTION, rewrite
 
     folder = copy_of(planted, planted.good[0], tmp_path)
 
