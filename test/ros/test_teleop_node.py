@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rclpy
 import yaml
+from geometry_msgs.msg import Twist
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
@@ -254,3 +255,32 @@ def network_file(contract: str) -> str:
     file = Path(contract).with_name("network.yaml")
     file.write_text(text.replace("port: 8765", "port: 0"), encoding="utf-8")
     return str(file)
+
+
+def test_a_base_is_driven_while_the_switch_is_held_and_stopped_when_the_gamepad_is_unplugged(
+    listener: Listener, gate: None, start_node: StartNode, contract: str
+) -> None:
+    values = yaml.safe_load(find_teleop("gamepad").read_text(encoding="utf-8"))
+    values["modes"] = ["base"]
+    values["joy"]["axes"] = {"base": {"forward": {"axis": 1}, "turn": {"axis": 0}}}
+    file = Path(contract).with_name("base.yaml")
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    listener.listen(Twist, "/cmd_vel", command_qos())
+    gamepad = Gamepad(listener)
+    try:
+        start_node("teleop", contract=contract, device=str(file)).wait_active()
+        gamepad.take_the_arm()
+        gamepad.hold(True, {1: 1.0, 0: -1.0})
+        full = 0.5 * values["speed"]["base_linear"]
+        wait_for(
+            lambda: (
+                (last := listener.last("/cmd_vel")) is not None
+                and last.linear.x == pytest.approx(full)
+                and last.angular.z < 0.0
+            ),
+            "the base to move",
+        )
+        gamepad.unplug()
+        wait_for(lambda: listener.last("/cmd_vel") == Twist(), "the base to be stopped")
+    finally:
+        gamepad.end()
