@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,6 +52,7 @@ def convert(
 
     vla_ros data convert recordings dataset
     """
+    require_extra()
     from vla_ros.data.lerobot.conversion import convert as run
     from vla_ros.data.lerobot.features import DatasetFeatures
     from vla_ros.data.lerobot.staging import Conversion
@@ -99,6 +101,19 @@ def convert(
             f"{report.leading} frames at the beginnings, before every feature was there, are left "
             "out",
             highlight=False,
+        )
+
+
+def require_extra() -> None:
+    """Check that what datasets are written and read with is installed.
+
+    Raises:
+        UserError: if not; says how to install it.
+    """
+    missing = [name for name in ("pyarrow", "av") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"LeRobot datasets need {' and '.join(missing)}: pip install 'vla_ros[data]'"
         )
 
 

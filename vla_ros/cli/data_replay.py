@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from vla_ros.cli.data_convert import require_extra
 from vla_ros.contract import RobotContract, load_contract
 from vla_ros.core.errors import UserError
 from vla_ros.data.episode import episode_folders
@@ -118,6 +119,7 @@ def _open_recording(
 def _open_dataset(
     root: Path, episode: int, contract_name: str, *, commands: bool
 ) -> tuple[dict[str, str], Iterator[Any]]:
+    require_extra()
     from vla_ros.data.lerobot.reader import LeRobotReader
     from vla_ros.ros.replay import ReplayedMessage, RowMessages
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from vla_ros.cli.data_convert import require_extra
+from vla_ros.core.errors import UserError
 from vla_ros.testing.small_recordings import SmallEpisode, write_small_recording
 
 
@@ -40,6 +43,7 @@ def test_bad_episodes_are_refused_by_name_and_skipped_when_asked_to(
 
     skipped = run(
         str(recording), output, "--bad", "skip", "--writer", "own", "--codec", "h264",
+        "--workers", "1",
     )  # fmt: skip
     assert skipped.returncode == 0, skipped.stderr
     assert re.search(r"skipped: .*episode_000001: there is no message of /imu", skipped.stdout)
@@ -64,3 +68,14 @@ def test_what_is_missing_is_said_in_one_sentence(arguments: tuple[str, ...], sai
     assert result.returncode == 2
     assert said in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
+
+
+def test_what_is_not_installed_is_named_with_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "pyarrow" else find(name)
+    )
+    with pytest.raises(UserError, match=r"need pyarrow: pip install 'vla_ros\[data\]'"):
+        require_extra()
