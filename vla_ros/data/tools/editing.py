@@ -9,8 +9,8 @@ from typing import Any
 
 from vla_ros.contract import load_contract
 from vla_ros.core.errors import UserError
-from vla_ros.data.episode import CONTRACT, Episode, episode_folders, read_episode
-from vla_ros.data.tools.episode_copy import Change, ChangeMessage, copy_episode
+from vla_ros.data.episode import CONTRACT, Episode, read_episode
+from vla_ros.data.tools.episode_copy import Change, ChangeMessage, copy_episode, recorded_episodes
 from vla_ros.data.tools.instructions import tell_instead
 from vla_ros.data.tools.staging import staged
 
@@ -54,7 +54,7 @@ def delete(recording: Path, output: Path, deletion: Deletion) -> int:
         UserError: if something to delete is not there, nothing would be left, or the output is
             there.
     """
-    episodes = {folder: read_episode(folder) for folder in episode_folders(recording)}
+    episodes = {folder: read_episode(folder) for folder in recorded_episodes(recording)}
     _require_all(recording, "episode", deletion.episodes, [e.number for e in episodes.values()])
     _require_all(recording, "task", deletion.tasks, [e.instruction for e in episodes.values()])
     kept = [
@@ -78,7 +78,7 @@ def rename(recording: Path, output: Path, renaming: Renaming) -> int:
         UserError: if something to rename is not there, two would have one name, or the output is
             there.
     """
-    episodes = {folder: read_episode(folder) for folder in episode_folders(recording)}
+    episodes = {folder: read_episode(folder) for folder in recorded_episodes(recording)}
     old = [episode.number for episode in episodes.values()]
     _require_all(recording, "episode", renaming.episodes, old)
     _require_all(recording, "task", renaming.tasks, [e.instruction for e in episodes.values()])

@@ -17,16 +17,19 @@ from mcap.records import Channel, Schema
 from mcap.stream_reader import StreamReader
 
 from vla_ros.contract import load_contract
+from vla_ros.core.errors import UserError
 from vla_ros.data.bag_metadata import write_bag_metadata
 from vla_ros.data.episode import (
     CONTRACT,
     DESCRIPTION,
     METADATA,
     Episode,
+    episode_folders,
     message_files,
     read_episode,
     write_episode,
 )
+from vla_ros.data.lerobot.layout import INFO
 from vla_ros.data.message_file import MessageFile, RecordedMessage, TopicSpec, read_messages
 
 #: Is given a message; returns what takes its place, or None for nothing.
@@ -87,6 +90,20 @@ def copy_episode(source: Path, recording: Path, number: int, change: Change = NO
     if (source / METADATA).exists() or change.message is not None:
         write_bag_metadata(folder)
     return folder
+
+
+def recorded_episodes(recording: Path) -> list[Path]:
+    """Return the folders of a recording's episodes.
+
+    Raises:
+        UserError: if there are none; of a LeRobotDataset it says what edits those.
+    """
+    if (recording / INFO).is_file():
+        raise UserError(
+            f"{recording}: is a LeRobotDataset, which LeRobot's own `lerobot-edit-dataset` merges,"
+            " splits and deletes from. Or edit the recording, and convert it again"
+        )
+    return episode_folders(recording)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

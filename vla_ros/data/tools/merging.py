@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from vla_ros.core.errors import UserError
-from vla_ros.data.episode import Episode, episode_folders, read_episode
-from vla_ros.data.tools.episode_copy import Change, copy_episode
+from vla_ros.data.episode import Episode, read_episode
+from vla_ros.data.tools.episode_copy import Change, copy_episode, recorded_episodes
 from vla_ros.data.tools.staging import refuse_existing, staged
 
 #: Shares of a split must add up to 1 within this.
@@ -36,7 +36,7 @@ def merge_recordings(sources: Sequence[Path], output: Path) -> int:
     Raises:
         UserError: if the contracts differ, or the output is there.
     """
-    folders = [folder for source in sources for folder in episode_folders(source)]
+    folders = [folder for source in sources for folder in recorded_episodes(source)]
     _refuse_differing(folders)
     with staged(output) as place:
         for number, folder in enumerate(folders):
@@ -63,7 +63,7 @@ def split_by_share(
         raise UserError(
             f"shares are {dict(shares)}, together {total:g}; expected each above 0, together 1"
         )
-    folders = episode_folders(recording)
+    folders = recorded_episodes(recording)
     order = np.random.default_rng(seed).permutation(len(folders))
     ends = np.round(np.cumsum(list(shares.values())) * len(folders)).astype(int)
     parts: dict[str, list[Path]] = {}
@@ -89,7 +89,7 @@ def split_by_criterion(recording: Path, output: Path, criterion: Criterion) -> d
     }[criterion]
     parts: dict[str, list[Path]] = {}
     names: dict[str, str] = {}
-    for folder in episode_folders(recording):
+    for folder in recorded_episodes(recording):
         value = key(read_episode(folder))
         if value not in names:
             names[value] = _unused(_folder_name(value), set(names.values()))

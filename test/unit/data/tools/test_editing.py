@@ -177,3 +177,10 @@ def test_two_episodes_never_get_one_number(takes: Path, tmp_path: Path) -> None:
     rename(takes, tmp_path / "out", Renaming(episodes={0: 3, 3: 0}))
     first = read_episode(tmp_path / "out" / "episode_000003")
     assert first.instruction == read_episode(episode_folders(takes)[0]).instruction
+
+
+def test_a_lerobot_dataset_is_named_with_what_edits_it(tmp_path: Path) -> None:
+    (tmp_path / "dataset" / "meta").mkdir(parents=True)
+    (tmp_path / "dataset" / "meta" / "info.json").write_text("{}")
+    with pytest.raises(UserError, match=r"is a LeRobotDataset, which .*lerobot-edit-dataset"):
+        split_by_criterion(tmp_path / "dataset", tmp_path / "parts", Criterion.TASK)
