@@ -17,7 +17,8 @@ from rich.table import Table
 from vla_ros.cli.task_language import task_language
 from vla_ros.core.errors import UserError
 from vla_ros.data.quality import Finding, QualityReport, Severity, Thresholds, check_recordings
-from vla_ros.data.quality.checker import Inspection, find_episodes, is_dataset
+from vla_ros.data.quality.checker import find_episodes, is_dataset
+from vla_ros.data.quality.inspection import Inspection
 from vla_ros.data.quality.language import Language
 from vla_ros.data.storage import is_url
 

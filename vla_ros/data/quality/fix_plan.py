@@ -16,8 +16,9 @@ import numpy as np
 from vla_ros.contract import STATE, load_contract
 from vla_ros.data.episode import CONTRACT
 from vla_ros.data.episode_index import full_name
-from vla_ros.data.quality.checker import Inspection, QualityReport
+from vla_ros.data.quality.checker import QualityReport
 from vla_ros.data.quality.finding import Finding
+from vla_ros.data.quality.inspection import Inspection
 from vla_ros.data.quality.score import score_of
 from vla_ros.data.quality.summary import Summary
 from vla_ros.data.quality.thresholds import Thresholds

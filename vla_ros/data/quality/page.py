@@ -10,8 +10,9 @@ from pathlib import Path
 
 from vla_ros import __version__
 from vla_ros.core.resources import resource_path
-from vla_ros.data.quality.checker import Inspection, QualityReport
+from vla_ros.data.quality.checker import QualityReport
 from vla_ros.data.quality.finding import Finding, Severity
+from vla_ros.data.quality.inspection import Inspection
 from vla_ros.data.quality.plots import draw_histogram, draw_joints, draw_rates
 
 STYLE = "config/quality/page.css"

@@ -23,8 +23,8 @@ from test.unit.data.quality.signal_making import (
     sway,
 )
 from vla_ros.data.episode import Episode, State
-from vla_ros.data.quality.checker import EPISODE_CHECKS
 from vla_ros.data.quality.finding import Finding, Severity
+from vla_ros.data.quality.inspection import EPISODE_CHECKS
 from vla_ros.data.quality.motion import measure_lag, measure_sight_lag
 from vla_ros.data.quality.signals import BadMessage, Signals
 from vla_ros.data.quality.thresholds import Thresholds

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from vla_ros.core.errors import UserError
-from vla_ros.data.quality.checker import Inspection, compare_episodes
+from vla_ros.data.quality.checker import compare_episodes
 from vla_ros.data.quality.finding import Finding, Severity
+from vla_ros.data.quality.inspection import Inspection
 from vla_ros.data.quality.language import Language
 from vla_ros.data.quality.motion import Lag
 from vla_ros.data.quality.score import score_of
