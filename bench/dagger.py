@@ -25,7 +25,6 @@ import json
 import shutil
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -115,13 +114,11 @@ def main() -> int:
     names = ("demonstrations", "added", "steps", "weight", "episodes")
     setting = Setting(**{name: getattr(arguments, name) for name in names})
     torch.set_num_threads(1)
-    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as passing:
         work = arguments.work or Path(passing)
         seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
         trials = [Trial(work / f"seed{seed}", seed, setting).run() for seed in seeds]
     results = {**compare(trials), **{name: getattr(arguments, name) for name in names}}
-    results["seconds"] = time.perf_counter() - began
     return conclude(
         COMMAND,
         results,
