@@ -15,8 +15,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-#: Unit of the disk, and what is handed to it at once [bytes]; larger pieces hold others up.
-BLOCK, PIECE = 4096, 512 * 1024
+#: Unit of the disk, and what is handed to it at once [bytes].
+BLOCK, PIECE = 4096, 4 * 2**20
 
 
 class DirectFile:
