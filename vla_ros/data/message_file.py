@@ -21,7 +21,7 @@ from vla_ros.data.message_summary import MAGIC, Summary, encode_records
 
 #: A chunk is closed, and on its way to the disk, at this size [bytes].
 CHUNK_BYTES = 4 * 2**20
-#: Fast enough for cameras: half the machine's time of level 3 on noisy images.
+#: Fast enough for cameras; level 3 takes clearly longer (bench/recorder.py).
 LEVEL = 1
 
 
