@@ -26,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -366,7 +366,7 @@ def first_seconds(path: Path, seconds: float) -> Iterator[RecordedMessage]:
 
 def compare_writers(messages: Sequence[RecordedMessage], folder: Path) -> dict[str, Any]:
     """Return what writing a second of the load costs each writer, and what it takes on disk."""
-    writers = {
+    writers: dict[str, Callable[[Path], None]] = {
         "ours, none": lambda path: write_ours(messages, path, Compression.NONE, 0),
         "ours, lz4 0": lambda path: write_ours(messages, path, Compression.LZ4, 0),
         "ours, zstd -3": lambda path: write_ours(messages, path, Compression.ZSTD, -3),

@@ -73,7 +73,8 @@ def test_a_hand_that_strays_is_taken_over_and_given_back(
 ) -> None:
     def astray(table: Tabletop, chunk: FloatArray) -> FloatArray:
         aside = 0.5 if 0.3 < table.time_s < 1.2 else 0.0
-        return chunk + np.array([aside, 0, 0, 0, 0, 0])
+        moved: FloatArray = chunk + np.array([aside, 0, 0, 0, 0, 0])
+        return moved
 
     record, operator = watch(stage, astray)
     assert record.success
@@ -119,7 +120,8 @@ def test_batches_have_no_state_in_which_the_policy_acted_and_weigh_corrections(
     stage: tuple[Environment, Expert], tmp_path: Path, language_files: Path, sentences: Path
 ) -> None:
     def aside(table: Tabletop, chunk: FloatArray) -> FloatArray:
-        return chunk + np.array([0.5, 0, 0, 0, 0, 0])
+        moved: FloatArray = chunk + np.array([0.5, 0, 0, 0, 0, 0])
+        return moved
 
     corrected, _ = watch(stage, aside)
     good, _ = watch(stage, lambda table, chunk: chunk)  # nobody took over: it shows nothing

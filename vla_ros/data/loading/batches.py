@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vla_ros.data.loading.sample import Sample, SampleSource, stack
+from vla_ros.data.loading.sample import Sample, SampleReader, stack
 from vla_ros.data.loading.shuffling import OPEN_BLOCKS, BlockShuffle, block_length
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class SampleDataset:
         block: Samples that are read together.
     """
 
-    def __init__(self, source: SampleSource, block: int | None = None) -> None:
+    def __init__(self, source: SampleReader, block: int | None = None) -> None:
         """Read from a source.
 
         Args:
@@ -72,7 +72,7 @@ class SampleDataset:
 
 
 def load_batches(
-    source: SampleSource,
+    source: SampleReader,
     batch_size: int,
     *,
     workers: int = 0,

@@ -105,7 +105,7 @@ class Joints:
     command: Array
 
 
-class SampleSource(Protocol):
+class SampleReader(Protocol):
     """Episodes whose samples can be read in any order."""
 
     @property
@@ -116,6 +116,13 @@ class SampleSource(Protocol):
     def lengths(self) -> Sequence[int]:
         """Samples of each episode."""
 
+    def read(self, episode: int, first: int, stop: int) -> list[Sample]:
+        """Return the samples of some frames of an episode that follow one another."""
+
+
+class SampleSource(SampleReader, Protocol):
+    """Episodes that training learns from: it wants to know more than samples beforehand."""
+
     @property
     def weights(self) -> Sequence[Array]:
         """What each sample of each episode counts, (N,) each."""
@@ -125,9 +132,6 @@ class SampleSource(Protocol):
 
     def tasks(self, episode: int) -> list[str]:
         """Return the instruction of each sample of an episode."""
-
-    def read(self, episode: int, first: int, stop: int) -> list[Sample]:
-        """Return the samples of some frames of an episode that follow one another."""
 
 
 def sample_weights(actors: Array, intervention_weight: float) -> NDArray[np.float32]:
