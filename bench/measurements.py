@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from data_measurements import DATA_MEASUREMENTS
 from engine_measurements import ENGINE_MEASUREMENTS
 from measurement import Measurement, Results
 
@@ -274,6 +275,7 @@ MEASUREMENTS = (
         shown=lambda r: f"**{r['violations']}** in {r['commands']:,} commands",
     ),
     *ENGINE_MEASUREMENTS,
+    *DATA_MEASUREMENTS,
     Measurement(
         name="make-demo",
         what="`make demo` in a clean clone, and again",
