@@ -8,8 +8,9 @@ from measurement import Measurement, Results
 def _recorder(results: Results) -> str:
     return (
         f"**{results['lost']}** of {results['messages']:,} lost, "
-        f"**{results['cpu_percent']:.0f} %** of one core, memory {results['memory_growth_mb']:+.1f} MB, jitter p99 "
-        f"{results['jitter_p99_added_ms']:+.2f} ms"
+        f"**{results['cpu_percent']:.0f} %** of one core, "
+        f"memory {results['memory_growth_mb']:+.1f} MB, "
+        f"jitter p99 {results['jitter_p99_added_ms']:+.2f} ms"
     )
 
 
