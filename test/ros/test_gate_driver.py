@@ -361,3 +361,22 @@ def test_a_gate_that_begins_anew_does_not_lose_that_the_operator_lets_go(arm: Dr
     arm.driver.operate(None)
     arm.tick()
     assert not arm.driver.arbitration.engaged
+
+
+def test_the_reset_of_a_stop_does_not_give_the_policy_an_arm_that_an_operator_has(
+    arm: Driven,
+) -> None:
+    arm.driver.operate(word(arm, offset=0.0))
+    arm.tick()
+    arm.driver.press(True, "button")
+    arm.driver.press(False, "button")
+    for _ in range(30):  # whose switch may still be pressed: during a stop nothing is sent
+        arm.tick()
+    answers: list[str] = []
+    arm.driver.reset(answers.append)
+    arm.tick()
+    assert answers == [""]
+    assert arm.driver.arbitration.engaged
+    arm.driver.operate(None)
+    arm.tick()
+    assert not arm.driver.arbitration.engaged

@@ -123,7 +123,7 @@ class _Collection:
         console = Console(highlight=False, soft_wrap=True)
         os.environ.setdefault(DISCOVERY, "LOCALHOST")
         domain = int(os.environ.get("ROS_DOMAIN_ID") or 0)
-        log = Path(self.options.recordings) / "collect.log"
+        log = Path(self.options.recordings).expanduser() / "collect.log"
         console.print(f"starting {', '.join(_names(self.options))} in ROS domain {domain} ...")
         try:
             with contextlib.ExitStack() as stack:

@@ -123,6 +123,8 @@ class GateNode(ManagedNode):
             driver.press(False, "start")
         for button in before.buttons if before is not None else ():
             driver.press(True, button)
+        if before is not None and before.arbitration.engaged:
+            driver.arbitration.hold()
         return driver
 
     def _prepare_control(self) -> None:

@@ -156,6 +156,8 @@ class GateDriver:
             self._answer("the gate is being stopped")
             self.gate.drop_chunk("the gate is being stopped")
         elif self._resets or self._moved:
+            if operated is not None:
+                self.arbitration.hear(operated, now_ns)
             self._begin_anew(now_ns, measured)
         else:
             if operated is not None:
@@ -219,11 +221,12 @@ class GateDriver:
         self.gate.drop_chunk("the gate begins anew when the arm stands still")
         if not self.gate.at_rest:
             return
+        stopped = self.gate.stopped
         fault = self._reset(now_ns, measured)
         if not fault:
             self._moved = False
             self.chunk_fault = self.operator_fault = ""
-            if self._resets:  # a person wants to go on
+            if self._resets and not stopped:  # a person wants to go on without the operator
                 self.arbitration.let_silent_go(now_ns)
         self._answer(fault)
 

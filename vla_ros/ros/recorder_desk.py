@@ -137,7 +137,10 @@ class RecorderDesk:
         self._said = f"{name}{word}: {answer.message}" if answer.message else f"{name}{word}"
 
     def _on_scene(self, message: String) -> None:
-        self._sentence = str(json.loads(message.data).get("instruction", ""))
+        try:
+            self._sentence = str(json.loads(message.data)["instruction"])
+        except (ValueError, KeyError, TypeError):  # a scene without a sentence, or none of ours
+            self._sentence = ""
 
     def _on_status(self, message: RecorderStatus) -> None:
         self._status, self._heard_s = message, time.monotonic()

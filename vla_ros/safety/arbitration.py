@@ -99,12 +99,22 @@ class Arbitration:
         if not self._engaged:
             self._gate.drop_chunk("the policy is idle")
 
+    def hold(self) -> None:
+        """An operator had the arm before this gate began: it is held for them."""
+        self._engaged = True
+        self._gate.drop_chunk("an operator had the arm when the gate was started again")
+
+    def hear(self, chunk: ActionChunk, now_ns: int) -> None:
+        """Note that an operator who has the arm still speaks, while nothing is executed."""
+        if self._engaged and self._is_fresh(chunk, now_ns):
+            self._heard_ns = now_ns
+
     def let_silent_go(self, now_ns: int) -> None:
         """Give the arm back for an operator who is gone; a person who resets the gate decides so.
 
         An operator whose messages still come keeps it.
         """
-        if self._heard_ns is None or now_ns - self._heard_ns > OPERATOR_HORIZON_S * 1e9:
+        if self._heard_ns is None or abs(now_ns - self._heard_ns) > OPERATOR_HORIZON_S * 1e9:
             self.let_go(now_ns)
 
     def actor(self, command: Command | None) -> Actor:

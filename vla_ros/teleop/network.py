@@ -148,6 +148,7 @@ class NetworkDevice:
                 open_timeout=OPEN_S,
                 ping_interval=2.0,
                 ping_timeout=5.0,
+                close_timeout=1.0,
                 logger=logging.getLogger(f"{__name__}.websockets"),
             )
         except OSError as error:

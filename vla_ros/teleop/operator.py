@@ -79,9 +79,11 @@ class Operator:
         if not intent.engaged:
             return self._release()
         if stopped or self.state is OperatorState.STOPPED:
+            self._released = False  # pressed during the stop: to be pressed again after it
             return self._stop_base()
         if self.state is not OperatorState.ENGAGED:
             if not self._released or command is None:
+                self._released = False
                 return Order()
             self._take(intent, command)
         if self._last_ns is not None and intent.time_ns <= self._last_ns:

@@ -81,7 +81,8 @@ def test_nothing_is_taken_before_the_gate_commands_something(hand: Hand) -> None
     assert hand.take_the_arm().chunk is None
     assert hand.state is OperatorState.IDLE
     hand.command = HOME
-    assert hand.say(True).chunk is not None
+    assert hand.say(True).chunk is None, "the switch is still pressed from before"
+    assert hand.take_the_arm().chunk is not None
 
 
 def test_the_same_word_is_sent_once(hand: Hand) -> None:
@@ -127,6 +128,15 @@ def test_after_an_emergency_stop_the_switch_has_to_be_released_which_lets_go(han
     assert hand.say(True).chunk is None, "the switch is still pressed from before"
     assert hand.say(False).let_go
     assert hand.say(True).chunk is not None
+
+
+def test_a_switch_that_was_pressed_during_the_stop_takes_nothing_after_it(hand: Hand) -> None:
+    hand.say(False)
+    hand.stopped = True
+    assert hand.say(True).chunk is None
+    hand.stopped = False
+    assert hand.say(True).chunk is None, "the arm would move the moment the stop is reset"
+    assert hand.take_the_arm().chunk is not None
 
 
 def test_motion_begins_where_the_arm_was_brought_to_meanwhile(hand: Hand) -> None:
