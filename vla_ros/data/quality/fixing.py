@@ -43,7 +43,8 @@ def apply_fixes(fixes: Sequence[EpisodeFix], output: Path) -> Iterator[EpisodeFi
         raise UserError(f"{output}: is not empty, and not of a run that was stopped; name another")
     output.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(output / PARTIAL, ignore_errors=True)  # of a run that was killed
-    journal = Journal(output / JOURNAL, {})
+    sources = {"episodes": [str(fix.folder.resolve()) for fix in fixes]}
+    journal = Journal(output / JOURNAL, sources)
     for fix, number in zip(fixes, _numbers(fixes), strict=True):
         mark = f"{fingerprint(str(fix.folder))} {list(fix.changes)}"
         if not journal.holds(str(fix.folder), mark):

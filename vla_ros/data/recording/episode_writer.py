@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,6 +47,7 @@ class EpisodeWriter:
         self._pending_since_s: float | None = None
         place.reserve()
         new = place.path / NEW
+        shutil.rmtree(new, ignore_errors=True)  # of a start that failed
         new.mkdir()
         (new / CONTRACT).write_bytes(settings.contract_text)
         write_episode(new, episode)

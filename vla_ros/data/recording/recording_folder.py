@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from vla_ros.core.errors import UserError
 from vla_ros.data.episode import DESCRIPTION, DISCARDED, State, read_episode
 
 LOCK, RESERVE, NEW = ".lock", ".reserve", ".new"
+EPISODE = re.compile(r"episode_\d+")
 #: Room for the ends of files, and for what is said of an episode, when the disk is full [bytes].
 RESERVE_BYTES = 8 * 2**20
 
@@ -65,7 +67,7 @@ class RecordingFolder:
     def completed(self) -> int:
         """Return how many episodes are complete."""
         folders = [path for _, path in self._numbered() if path.parent == self.path]
-        return sum(read_episode(folder).state is State.COMPLETE for folder in folders)
+        return sum(_is_complete(folder) for folder in folders)
 
     def discard(self, folder: Path) -> None:
         """Put an episode aside."""
@@ -101,6 +103,16 @@ class RecordingFolder:
     def _numbered(self) -> list[tuple[int, Path]]:
         places = (self.path, self.path / DISCARDED)
         found = [
-            item.parent for place in places for item in place.glob(f"episode_*/{DESCRIPTION}")
+            item.parent
+            for place in places
+            for item in place.glob(f"episode_*/{DESCRIPTION}")
+            if EPISODE.fullmatch(item.parent.name)  # a copy of one is none
         ]
         return sorted((int(path.name.rpartition("_")[2]), path) for path in found)
+
+
+def _is_complete(folder: Path) -> bool:
+    try:
+        return read_episode(folder).state is State.COMPLETE
+    except UserError:  # somebody has edited its description: it is not ours to judge
+        return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from vla_ros.data.recording.inbox import OVERHEAD
-from vla_ros.data.recording.settings import Arrival
+from vla_ros.data.recording.settings import Arrival, latched_key
 
 
 class Ring:
@@ -18,7 +18,7 @@ class Ring:
         """Keep `span_s` [s], and no more than `limit` [bytes]."""
         self._span_ns, self._limit = round(1e9 * span_s), limit
         self._items: deque[Arrival] = deque()
-        self._before: dict[str, Arrival] = {}
+        self._before: dict[tuple[str, bytes], Arrival] = {}
         self._latched: set[str] = set()
         self.size = 0
 
@@ -40,7 +40,7 @@ class Ring:
             gone = self._items.popleft()
             self.size -= len(gone.data) + OVERHEAD
             if gone.topic in self._latched:
-                self._before[gone.topic] = gone
+                self._before[latched_key(gone)] = gone
 
     def latest(self, span_s: float) -> list[Arrival]:
         """Return the messages of the last `span_s` [s]; all that are kept for 0.
@@ -55,7 +55,7 @@ class Ring:
             if item.log_ns >= begin_ns:
                 found.append(item)
             elif item.topic in self._latched:
-                before[item.topic] = item
+                before[latched_key(item)] = item
         first_ns = found[0].log_ns
         return [item._replace(log_ns=first_ns) for item in before.values()] + found
 
@@ -63,6 +63,6 @@ class Ring:
         """Forget all but what is latched."""
         for item in self._items:
             if item.topic in self._latched:
-                self._before[item.topic] = item
+                self._before[latched_key(item)] = item
         self._items.clear()
         self.size = 0

@@ -21,7 +21,7 @@ from vla_ros.data.recording.inbox import Inbox
 from vla_ros.data.recording.recording_folder import RESERVE_BYTES, RecordingFolder
 from vla_ros.data.recording.report import RecorderReport
 from vla_ros.data.recording.ring import Ring
-from vla_ros.data.recording.settings import Arrival, RecorderSettings
+from vla_ros.data.recording.settings import Arrival, RecorderSettings, latched_key
 from vla_ros.data.recording.topic_watch import TopicWatch
 
 #: An episode does not begin with less free space [bytes].
@@ -63,7 +63,7 @@ class Session:
         self._ring = Ring(settings.kept_s, settings.recent_bytes) if settings.kept_s else None
         self._boundaries = Boundaries(idle_s=settings.idle_s, longest_s=settings.longest_s)
         self.topics: dict[str, TopicSpec] = {}
-        self._latched: dict[str, Arrival] = {}
+        self._latched: dict[tuple[str, bytes], Arrival] = {}
         self._operator = settings.operator
         self._writer: EpisodeWriter | None = None
         self._last: Path | None = None
@@ -82,7 +82,7 @@ class Session:
         topic = arrival.topic
         latched = self.topics[topic].latched
         if latched:
-            self._latched[topic] = arrival
+            self._latched[latched_key(arrival)] = arrival
         if topic in READ:
             self._observe(arrival)
         if self._settings.continuous:
@@ -304,7 +304,7 @@ class Session:
         self._writer = None
         try:
             episode = writer.close(self._findings.of_episode(), cut)
-        except OSError as error:
+        except (OSError, UserError) as error:
             self._log.error("%s: %s; the next start mends it", writer.folder, error)
             return writer.episode
         self._completed = self._place.completed()

@@ -11,6 +11,8 @@ from vla_ros.contract import RobotContract
 from vla_ros.data.message_chunk import Compression
 from vla_ros.data.message_file import LEVEL
 
+STATIC_TRANSFORMS = "/tf_static"
+
 
 class Arrival(NamedTuple):
     """A message as it came.
@@ -28,6 +30,14 @@ class Arrival(NamedTuple):
     log_ns: int
     publish_ns: int
     sequence: int
+
+
+def latched_key(arrival: Arrival) -> tuple[str, bytes]:
+    """Return what a latched message replaces: those of its topic.
+
+    Static transforms come from several publishers, and add up.
+    """
+    return arrival.topic, arrival.data if arrival.topic == STATIC_TRANSFORMS else b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ CLOCK_NS = 1_000_000_000
 #: Seconds and nanoseconds behind the four bytes that say how a message is encoded.
 STAMP = struct.Struct("<iI")
 HEADER = "std_msgs/Header header"
+ACTION_CHUNK = "vla_ros_interfaces/msg/ActionChunk"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,7 +61,10 @@ class TopicWatch:
         """Count a topic."""
         with self._lock:
             stream = self._streams.setdefault(spec.name, _Stream(expected_hz=0.0))
-            stream.stamped = spec.definition.lstrip().startswith(HEADER)
+            # the first chunk of a plan is stamped when it is sent, the next with its older frame
+            stream.stamped = (
+                spec.definition.lstrip().startswith(HEADER) and spec.type != ACTION_CHUNK
+            )
 
     def set_publishers(self, topic: str, publishers: int) -> None:
         """Say how many publish a topic: numbers and stamps of several do not line up."""

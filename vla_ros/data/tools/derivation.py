@@ -89,6 +89,7 @@ def derive_recording(
 
 def _derive_one(source: Path, derive: Derive, place: Path) -> dict[str, list[str]]:
     """Derive into a folder beside, then move what is whole into the recording."""
+    shutil.rmtree(place / f"of_{source.name}", ignore_errors=True)  # of a run that was killed
     with staged(place / f"of_{source.name}") as mine:
         made = derive(source, mine)
     for name in made.episodes:
