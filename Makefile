@@ -8,7 +8,8 @@ SETUP = command -v $(PYTHON) >/dev/null || { $(NO_PYTHON); exit 1; }; \
 	$(PYTHON) tools/setup_env.py --python $(PYTHON)
 
 # Unit tests run in two processes, each with one thread for arithmetic. Tests of nodes are timed, so
-# that they run one after the other.
+# that they run one after the other. Those of recordings have processes of their own: the conversion to
+# videos hung now and then in one that had run tests of operators before, for a reason not found yet.
 UNIT = OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 # Talk ROS 2 to this machine only, unless the caller wants it otherwise.
@@ -37,12 +38,14 @@ lint: setup ## Check style, types and the import rules
 	$(BIN)/lint-imports
 
 test: lint ## Run the checks and the tests, less those that take long or need a GPU
-	$(UNIT) -m "not slow and not gpu" test/unit
+	$(UNIT) -m "not slow and not gpu" test/unit --ignore=test/unit/data
+	$(UNIT) -m "not slow and not gpu" test/unit/data
 	$(BIN)/pytest -m "not slow and not gpu" test/ros
 
 test-all: lint ## Run the checks and all tests that need no GPU, those of Open3D too
 	@$(SETUP) train pretrained test points
-	$(UNIT) -m "not gpu" test/unit
+	$(UNIT) -m "not gpu" test/unit --ignore=test/unit/data
+	$(UNIT) -m "not gpu" test/unit/data
 	$(BIN)/pytest -m "not gpu" test/ros
 
 clean: ## Remove .venv and what the tools keep; models, recordings and runs stay
