@@ -60,8 +60,14 @@ class DirectFile:
         self.size += sum(map(len, buffers))
 
     def sync(self) -> None:
-        """Wait until it outlives a power cut."""
-        os.fdatasync(self._descriptor)
+        """Wait until it outlives a power cut; a file that is closed does.
+
+        Raises:
+            OSError: if the disk refuses.
+        """
+        descriptor = self._descriptor  # another thread may close it now
+        if descriptor >= 0:
+            os.fdatasync(descriptor)
 
     def close(self) -> None:
         """Let the file end where its data does, wait for the disk, and close; once is enough."""

@@ -10,6 +10,7 @@ from vla_ros.data.message_file import TopicSpec
 from vla_ros.data.recording.settings import Arrival
 
 IMAGE, STATE, INSTRUCTION = "/camera/front/image_raw", "/joint_states", "/vla/instruction"
+CHUNK = "/vla/policy/chunk"
 BEGIN_NS = 1_700_000_000_000_000_000
 TYPES = {
     IMAGE: "sensor_msgs/msg/Image",
@@ -78,6 +79,26 @@ def gate_status(executes: bool, command: list[float], log_ns: int) -> Arrival:
         command=np.array(command),
     )
     return _arrival("/vla/gate/status", message, 1, log_ns)
+
+
+def chunk(log_ns: int, bundle: str) -> Arrival:
+    """Return a chunk of a policy's bundle that came at a time [ns]."""
+    types = typestore().types
+    message = types["vla_ros_interfaces/msg/ActionChunk"](
+        header=types["std_msgs/msg/Header"](
+            stamp=types["builtin_interfaces/msg/Time"](sec=0, nanosec=0), frame_id=""
+        ),
+        joint_names=["elbow_flex"],
+        step_s=0.05,
+        horizon=1,
+        positions=np.zeros(1),
+        progress=0.0,
+        grounding=1.0,
+        instruction="",
+        bundle=bundle,
+        inference_ms=0.0,
+    )
+    return _arrival(CHUNK, message, 1, log_ns)
 
 
 def _arrival(topic: str, message: object, sequence: int, log_ns: int) -> Arrival:

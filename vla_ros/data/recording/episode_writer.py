@@ -24,7 +24,6 @@ class EpisodeWriter:
         episode: What is known of it so far.
         folder: Of it.
         messages: How many it has.
-        bundle: SHA-256 of the policy bundle that acts; "" as long as none has.
     """
 
     def __init__(
@@ -41,9 +40,10 @@ class EpisodeWriter:
         """
         self._place, self._settings, self._sync = place, settings, sync
         self.episode, self.folder = episode, place.path / episode.name
-        self.messages, self.bundle = 0, ""
+        self.messages = 0
         self._closed: list[Summary] = []
         self._closed_bytes = 0
+        self._unended = self._torn = False
         self._pending_since_s: float | None = None
         place.reserve()
         new = place.path / NEW
@@ -57,7 +57,7 @@ class EpisodeWriter:
     @property
     def size(self) -> int:
         """What is on disk [bytes]."""
-        return self._closed_bytes + self._file.size
+        return self._closed_bytes + (self._file.size if self._unended else 0)
 
     def add(self, arrival: Arrival, topic: TopicSpec) -> None:
         """Append a message of a topic.
@@ -81,6 +81,7 @@ class EpisodeWriter:
         Raises:
             OSError: if the disk is full, or otherwise refuses.
         """
+        self._sync.check()
         now_s = time.monotonic()
         if self._pending_since_s is not None:
             if now_s - self._pending_since_s < self._settings.flush_s:
@@ -111,12 +112,14 @@ class EpisodeWriter:
         Raises:
             OSError: if the disk refuses even the little that ends an episode.
         """
-        try:
-            self._shut()
-        except OSError as error:
-            cut = cut or describe_refusal(error)
-            self._place.release()
-            self._finish_file()
+        if self._unended and not self._torn:
+            try:
+                self._shut()
+            except OSError as error:
+                cut = cut or describe_refusal(error)
+        self._place.release()  # what remains is small, and there is room for it now
+        if self._torn:
+            self._complete()
         files = [item for item in self._closed if item.messages]
         topics: dict[str, int] = {}
         for summary in self._closed:
@@ -128,14 +131,12 @@ class EpisodeWriter:
                 self.episode,
                 state=State.CUT if cut else State.COMPLETE,
                 cut=cut,
-                bundle=self.bundle,
                 warnings=tuple(warnings),
                 start_ns=min((item.start_ns for item in files), default=self.episode.start_ns),
                 end_ns=max((item.end_ns for item in files), default=self.episode.start_ns),
                 topics=topics,
             )
         )
-        self._place.release()
         return self.episode
 
     def _open(self) -> MessageFile:
@@ -143,23 +144,35 @@ class EpisodeWriter:
         settings = self._settings
         file = MessageFile(path, compression=settings.compression, level=settings.level)
         self._opened_s = time.monotonic()
-        self._sync.file = file
+        self._sync.watch(file)
+        self._unended = True
         return file
 
     def _shut(self) -> None:
-        """Close the present file."""
-        self._sync.file = None
-        self._file.close()
-        self._closed.append(self._file.summary)
-        self._closed_bytes += self._file.size
+        """Close the present file.
 
-    def _finish_file(self) -> None:
+        Raises:
+            OSError: if the disk refuses its end, or has refused something before.
+        """
+        self._torn = True  # until all of it is written
+        self._sync.watch(None)
+        self._sync.check()
+        self._file.close()
+        self._keep(self._file.summary)
+
+    def _complete(self) -> None:
         """Close a file whose end did not fit, now that there is room."""
         from vla_ros.data.recording.completion import complete_file
 
         with contextlib.suppress(OSError):
             self._file.close()
-        self._closed.append(complete_file(self._file.path).summary)
+        self._keep(complete_file(self._file.path).summary)
+
+    def _keep(self, summary: Summary) -> None:
+        """The present file has its end."""
+        self._closed.append(summary)
+        self._closed_bytes += self._file.size
+        self._unended = self._torn = False
 
 
 def describe_refusal(error: OSError) -> str:

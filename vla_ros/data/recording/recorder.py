@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 
 from vla_ros.data.episode import Episode, Outcome
@@ -73,7 +73,9 @@ class Recorder:
             return
         self._closed = True
         if not self._stop.is_set():
-            self._inbox.ask(self._session.close).exception()
+            done = self._inbox.ask(self._session.close)
+            while self._thread.is_alive() and not done.done():  # it may end by an error instead
+                wait([done], TURN_S)
             self._stop.set()
         self._thread.join()
         self._sync.close()

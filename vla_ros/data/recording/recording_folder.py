@@ -97,8 +97,11 @@ class RecordingFolder:
         (self.path / RESERVE).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
-        """Return what the disk still takes."""
-        return shutil.disk_usage(self.path).free
+        """Return what the disk still takes; 0 if it is gone."""
+        try:
+            return shutil.disk_usage(self.path).free
+        except OSError:
+            return 0
 
     def _numbered(self) -> list[tuple[int, Path]]:
         places = (self.path, self.path / DISCARDED)

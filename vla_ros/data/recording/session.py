@@ -10,7 +10,7 @@ from typing import Any
 
 from vla_ros import __version__
 from vla_ros.core.errors import UserError
-from vla_ros.data.episode import DISCARDED, Episode, Outcome, read_episode, write_episode
+from vla_ros.data.episode import Episode, Outcome, State
 from vla_ros.data.message_file import TopicSpec
 from vla_ros.data.recording.boundaries import Boundaries, Edge
 from vla_ros.data.recording.context import CHUNK, READ, Context, read_bundle
@@ -18,6 +18,7 @@ from vla_ros.data.recording.disk_sync import DiskSync
 from vla_ros.data.recording.episode_writer import EpisodeWriter, describe_refusal
 from vla_ros.data.recording.findings import Findings
 from vla_ros.data.recording.inbox import Inbox
+from vla_ros.data.recording.recorded_episodes import RecordedEpisodes
 from vla_ros.data.recording.recording_folder import RESERVE_BYTES, RecordingFolder
 from vla_ros.data.recording.report import RecorderReport
 from vla_ros.data.recording.ring import Ring
@@ -66,9 +67,8 @@ class Session:
         self._latched: dict[tuple[str, bytes], Arrival] = {}
         self._operator = settings.operator
         self._writer: EpisodeWriter | None = None
-        self._last: Path | None = None
         self._unbegun = ""
-        self._completed = place.completed()
+        self._episodes = RecordedEpisodes(place)
         self.report = RecorderReport()
         self.look()
 
@@ -79,11 +79,10 @@ class Session:
 
     def take(self, arrival: Arrival) -> None:
         """Handle a message of a topic that is known."""
-        topic = arrival.topic
-        latched = self.topics[topic].latched
+        latched = self.topics[arrival.topic].latched
         if latched:
             self._latched[latched_key(arrival)] = arrival
-        if topic in READ:
+        if arrival.topic in READ:
             self._observe(arrival)
         if self._settings.continuous:
             self._cut_by_itself(arrival)
@@ -110,17 +109,19 @@ class Session:
         """End the episode.
 
         Raises:
-            UserError: if there is none.
+            UserError: if there is none, or the disk refuses its end.
         """
         if self._writer is None:
             raise UserError("no episode is being recorded")
-        self.look()
-        return self._finish(self._writer)
+        episode = self._finish(self._writer)
+        if episode.state is State.RECORDING:
+            raise UserError(f"{episode.name}: the disk refused its end; the next start mends it")
+        return episode
 
     def close(self) -> None:
         """End the episode if there is one."""
         if self._writer is not None:
-            self.end()
+            self._finish(self._writer)
 
     def label(self, outcome: Outcome, text: str, number: int) -> Episode:
         """Say what came of an episode; -1 is this or the last one.
@@ -128,18 +129,7 @@ class Session:
         Raises:
             UserError: if there is no such episode, or the disk refuses.
         """
-        folder = self._place.find(number) if number >= 0 else self._current()
-        writer = self._writer
-        here = writer is not None and writer.folder == folder
-        before = writer.episode if writer is not None and here else read_episode(folder)
-        episode = replace(before, outcome=outcome, label=text)
-        try:
-            write_episode(folder, episode)
-        except OSError as error:
-            raise UserError(f"{folder}: {describe_refusal(error)}") from error
-        if writer is not None and here:
-            writer.episode = episode
-        return episode
+        return self._episodes.label(outcome, text, number, self._writer)
 
     def discard(self) -> Path:
         """Put this or the last episode aside; return the folder that it had.
@@ -148,10 +138,7 @@ class Session:
             UserError: if there is none.
         """
         self.close()
-        folder, self._last = self._current(), None
-        self._place.discard(folder)
-        self._completed = self._place.completed()
-        return folder
+        return self._episodes.discard()
 
     def undo(self) -> Path:
         """Take back what was discarded last; return its folder.
@@ -159,10 +146,9 @@ class Session:
         Raises:
             UserError: if nothing is discarded.
         """
-        folder = self._place.restore()
+        folder = self._episodes.undo()
         if self._writer is None:
-            self._last = folder
-        self._completed = self._place.completed()
+            self._episodes.last = folder
         return folder
 
     def save_recent(self, span_s: float, instruction: str) -> Path:
@@ -201,7 +187,7 @@ class Session:
             warnings=self._findings.look(now_ns, free, recording=writer is not None),
             lost=self._findings.lost,
             disk_free=free,
-            episodes=self._completed,
+            episodes=self._episodes.completed,
             **changed,
         )
 
@@ -214,10 +200,11 @@ class Session:
             self._guard(lambda: writer.describe(described))
 
     def _observe_bundle(self, writer: EpisodeWriter, arrival: Arrival) -> None:
-        def read() -> None:
-            writer.bundle = read_bundle(arrival)
-
-        self._read(read, arrival.topic)
+        """Write down whose chunks these are, at once: a crash is not to lose it."""
+        found: list[str] = []
+        self._read(lambda: found.append(read_bundle(arrival)), arrival.topic)
+        if found and found[0]:
+            writer.describe(replace(writer.episode, bundle=found[0]))
 
     def _read(self, read: Callable[[], None], topic: str) -> bool:
         """Read a message; return False for foreign bytes, which are recorded and named."""
@@ -273,7 +260,7 @@ class Session:
         except OSError as error:
             self._place.release()
             raise UserError(f"{self._place.path}: {describe_refusal(error)}") from error
-        folder = self._last = self._writer.folder
+        folder = self._episodes.last = self._writer.folder
         self._boundaries.begun(episode.instruction, at_ns)
         held = [item._replace(log_ns=at_ns) for item in self._latched.values()]
         self._guard(lambda: self._write(first or held))
@@ -283,12 +270,13 @@ class Session:
 
     def _write(self, arrivals: Sequence[Arrival]) -> None:
         """Append messages to the episode, if there is one."""
-        if self._writer is not None:
+        writer = self._writer
+        if writer is not None:
             for arrival in arrivals:
-                self._writer.add(arrival, self.topics[arrival.topic])
-                if arrival.topic == CHUNK and not self._writer.bundle:
-                    self._observe_bundle(self._writer, arrival)
-            self._writer.tick()
+                writer.add(arrival, self.topics[arrival.topic])
+                if arrival.topic == CHUNK and not writer.episode.bundle:
+                    self._observe_bundle(writer, arrival)
+            writer.tick()
 
     def _guard(self, act: Callable[[], None]) -> None:
         """Do something with files; a disk that refuses ends the episode, and what it had stays."""
@@ -301,21 +289,12 @@ class Session:
 
     def _finish(self, writer: EpisodeWriter, cut: str = "") -> Episode:
         """Close the episode; where the disk refuses even that, the next start mends it."""
+        self.look()
         self._writer = None
         try:
             episode = writer.close(self._findings.of_episode(), cut)
         except (OSError, UserError) as error:
             self._log.error("%s: %s; the next start mends it", writer.folder, error)
             return writer.episode
-        self._completed = self._place.completed()
+        self._episodes.count()
         return episode
-
-    def _current(self) -> Path:
-        """Return the folder of this or the last episode.
-
-        Raises:
-            UserError: if there is none.
-        """
-        if self._last is None:
-            raise UserError(f"no episode was recorded since the start, or it is in {DISCARDED}/")
-        return self._last

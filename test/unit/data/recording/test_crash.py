@@ -146,12 +146,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def make_recorder(folder: Path) -> Recorder:
+def make_recorder(folder: Path, file_bytes: int = 2 * 10**9) -> Recorder:
     recorder = Recorder(
         RecorderSettings(
             folder=folder,
             contract=load_contract("tabletop_sim"),
             contract_text=find_contract("tabletop_sim").read_bytes(),
+            file_bytes=file_bytes,
         ),
         time.time_ns,
     )
@@ -160,10 +161,11 @@ def make_recorder(folder: Path) -> Recorder:
     return recorder
 
 
+@pytest.mark.parametrize("file_bytes", [2 * 10**9, 100_000, 300_000])
 def test_a_full_disk_ends_the_episode_which_keeps_what_it_had_and_no_earlier_one_is_touched(
-    small_disk: Path,
+    small_disk: Path, file_bytes: int
 ) -> None:
-    recorder = make_recorder(small_disk)
+    recorder = make_recorder(small_disk, file_bytes)
     earlier = recorder.begin().result()
     for number in range(20):
         recorder.receive(image(number, time.time_ns()))

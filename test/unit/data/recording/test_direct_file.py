@@ -32,3 +32,14 @@ def test_a_file_that_is_there_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         DirectFile(tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_who_waits_for_the_disk_does_not_mind_that_the_file_is_closed_meanwhile(
+    tmp_path: Path,
+) -> None:
+    file = DirectFile(tmp_path / "file")
+    file.append([b"mine"])
+    file.sync()
+    file.close()
+    file.sync()
+    assert (tmp_path / "file").read_bytes() == b"mine"

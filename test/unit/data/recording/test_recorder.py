@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from vla_ros.contract import find_contract, load_contract
 from vla_ros.core.errors import UserError
 from vla_ros.data.episode import (
     CONTRACT,
+    DESCRIPTION,
     Outcome,
     State,
     episode_folders,
@@ -24,10 +26,13 @@ from vla_ros.data.episode import (
 from vla_ros.data.message_definitions import make_topic_spec
 from vla_ros.data.message_file import read_messages
 from vla_ros.data.recording.recorder import Recorder
+from vla_ros.data.recording.recording_folder import NEW
 from vla_ros.data.recording.settings import Arrival, RecorderSettings
 from vla_ros.testing.recorded_messages import (
+    CHUNK,
     IMAGE,
     INSTRUCTION,
+    chunk,
     gate_status,
     image,
     instruction,
@@ -52,7 +57,8 @@ def make(tmp_path: Path) -> Iterator[Make]:
             "operator": "ada",
             **changes,
         }
-        made.append(Recorder(RecorderSettings(**values), time.time_ns))
+        on_error = values.pop("on_error", None)
+        made.append(Recorder(RecorderSettings(**values), time.time_ns, on_error))
         for spec in topics():
             made[-1].add_topic(spec)
         made[-1].add_topic(
@@ -295,3 +301,55 @@ def test_bytes_that_are_no_message_are_recorded_and_named(make: Make) -> None:
     recorder.end().result()
     assert recorded(folder, INSTRUCTION) == [1]
     assert f"{INSTRUCTION}: cannot be read" in json.dumps(read_episode(folder).warnings)
+
+
+def test_static_transforms_of_several_publishers_are_all_in_an_episode(make: Make) -> None:
+    recorder = make()
+    recorder.add_topic(make_topic_spec("/tf_static", "tf2_msgs/msg/TFMessage", latched=True))
+    for number, data in enumerate((b"camera", b"gripper", b"camera")):
+        stamp_ns = time.time_ns()
+        recorder.receive(Arrival("/tf_static", data, stamp_ns, stamp_ns, number))
+    folder = recorder.begin().result()
+    recorder.end().result()
+    messages = [item for path in message_files(folder) for item in read_messages(path)]
+    assert sorted(item.data for item in messages if item.topic == "/tf_static") == [
+        b"camera",
+        b"gripper",
+    ]
+
+
+def test_a_copy_of_an_episode_and_a_spoilt_one_are_no_concern_of_the_recorder(make: Make) -> None:
+    recorder = make()
+    folder = recorder.begin().result()
+    recorder.end().result()
+    shutil.copytree(folder, folder.with_name(f"{folder.name}_backup"))
+    (folder / DESCRIPTION).write_text("{")
+    second = recorder.begin().result()
+    assert recorder.end().result().state is State.COMPLETE
+    assert second.name == "episode_000001"
+
+
+def test_an_episode_begins_although_a_start_before_it_failed(make: Make) -> None:
+    recorder = make()
+    left = recorder.begin().result().parent / NEW
+    recorder.end().result()
+    left.mkdir()
+    (left / CONTRACT).write_text("half of it")
+    assert recorder.begin().result().name == "episode_000001"
+
+
+def test_the_bundle_that_acts_is_known_before_the_episode_ends(make: Make) -> None:
+    recorder = make()
+    recorder.add_topic(make_topic_spec(CHUNK, "vla_ros_interfaces/msg/ActionChunk"))
+    folder = recorder.begin().result()
+    recorder.receive(chunk(time.time_ns(), bundle="abc"))
+    wait_for(lambda: read_episode(folder).bundle == "abc", "the bundle to be written down")
+
+
+def test_closing_does_not_wait_for_a_thread_that_has_ended(make: Make) -> None:
+    ended = threading.Event()
+    recorder = make(on_error=lambda error: ended.set())
+    now_ns = time.time_ns()
+    recorder._inbox.put(Arrival("/never/added", b"", now_ns, now_ns, 1))
+    assert ended.wait(15.0)
+    recorder.close()
