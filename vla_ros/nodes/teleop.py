@@ -30,6 +30,7 @@ from vla_ros.ros.stamps import to_ns, to_time
 from vla_ros.teleop.base_target import BaseVelocity
 from vla_ros.teleop.configuration import Place, load_teleop
 from vla_ros.teleop.device import Feed
+from vla_ros.teleop.driver_clock import DriverClock
 from vla_ros.teleop.intent import Intent, Mode, OperatorState, Situation
 from vla_ros.teleop.operator import Operator, Order
 from vla_ros.teleop.timing import VALID_S
@@ -121,27 +122,24 @@ class TeleopNode(ManagedNode):
             self._device.stop()
 
     def _subscribe(self, feed: Feed) -> None:
+        clock = DriverClock()
+
         def receive(message: Any) -> None:
             if self._active:
-                feed.receive(message, self._said_ns(message))
+                feed.receive(message, self._said_ns(message, clock))
                 self._ask()
 
         self.create_subscription(
             MESSAGES[feed.type], feed.topic, receive, sensor_qos(depth=WAITING)
         )
 
-    def _said_ns(self, message: Any) -> int:
-        """Return when a driver has said something: its stamp, or the arrival if it has none.
-
-        The stamp of a driver whose clock is off by more than a word holds is no time of ours.
-        """
-        now_ns = self._time.now_ns()
+    def _said_ns(self, message: Any, clock: DriverClock) -> int:
+        """Return when a driver has said something: by its stamp, or now if it has none."""
         header = getattr(message, "header", None)
         stamp_ns = to_ns(header.stamp) if header is not None else 0
-        if stamp_ns == 0:
-            return now_ns
-        said_ns = self._time.from_stamp(stamp_ns)
-        return said_ns if 0 <= now_ns - said_ns <= VALID_S * 1e9 else now_ns
+        if stamp_ns:
+            stamp_ns = self._time.from_stamp(stamp_ns)
+        return clock.said_ns(stamp_ns, self._time.now_ns())
 
     def _ask(self) -> None:
         """Send what comes of what the device says now."""

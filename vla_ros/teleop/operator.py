@@ -69,11 +69,13 @@ class Operator:
         Args:
             intent: What the device said last; None if it says nothing.
             now_ns: Present time [ns].
-            command: What the gate commands now in [rad], shape (n,); None if that is not known.
+            command: What the gate commands now in [rad], shape (n,); None while it commands
+                nothing: then nobody would stop a base either.
             stopped: Whether the emergency stop is pressed or latched.
         """
         if intent is None or now_ns - intent.time_ns > VALID_S * 1e9:
             return self._fall_silent()
+        stopped = stopped or (command is None and self.state is OperatorState.ENGAGED)  # no gate
         if stopped and self.state is OperatorState.ENGAGED:
             self.state, self._released = OperatorState.STOPPED, False
         if not intent.engaged:
