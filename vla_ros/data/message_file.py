@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 import zstandard
+from mcap.exceptions import McapError
 from mcap.records import Channel, Header, Message, Schema
 
 from vla_ros.data.direct_file import DirectFile
@@ -23,6 +24,12 @@ from vla_ros.data.message_summary import MAGIC, Summary, encode_records
 CHUNK_BYTES = 4 * 2**20
 #: Fast enough for cameras; level 3 takes clearly longer (bench/recorder.py).
 LEVEL = 1
+#: What reading a record that is torn, or was written over, may raise: lz4 raises RuntimeError, and
+#: lengths that are none bring the last ones about.
+TORN = (
+    *(EOFError, McapError, struct.error, zstandard.ZstdError),
+    *(RuntimeError, ValueError, OverflowError, MemoryError),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +223,6 @@ def read_messages(path: Path) -> Iterator[RecordedMessage]:
 
     A file that was cut off gives what is whole in it.
     """
-    from mcap.exceptions import McapError
     from mcap.stream_reader import StreamReader
 
     schemas: dict[int, Schema] = {}
@@ -239,6 +245,5 @@ def read_messages(path: Path) -> Iterator[RecordedMessage]:
                         record.publish_time,
                         record.sequence,
                     )
-        except (EOFError, McapError, struct.error, zstandard.ZstdError, RuntimeError):
-            # it ends here; each of them is what some torn record looks like (RuntimeError: lz4)
+        except TORN:  # it ends here
             return

@@ -85,6 +85,7 @@ def _write(fix: EpisodeFix, output: Path, number: int) -> None:
         change = Change(
             description=lambda episode: _describe(episode, fix),
             message=(lambda message: _change(message, fix)) if changes else None,
+            damaged=fix.completed,
         )
         folder = copy_episode(fix.folder, partial, number, change)
     place.mkdir(exist_ok=True)

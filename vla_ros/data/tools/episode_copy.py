@@ -24,13 +24,14 @@ from vla_ros.data.episode import (
     DESCRIPTION,
     METADATA,
     Episode,
+    State,
     episode_folders,
     message_files,
     read_episode,
     write_episode,
 )
 from vla_ros.data.lerobot.layout import INFO
-from vla_ros.data.message_file import MessageFile, RecordedMessage, TopicSpec, read_messages
+from vla_ros.data.message_file import TORN, MessageFile, RecordedMessage, TopicSpec, read_messages
 
 #: Is given a message; returns what takes its place, or None for nothing.
 ChangeMessage = Callable[[RecordedMessage], RecordedMessage | None]
@@ -44,11 +45,14 @@ class Change:
         description: Of what is known of it; its number is set already.
         message: Of each message; None if all stay, and files are linked rather than copied.
         contract: Of the contract's values, as YAML has them; None if it stays.
+        damaged: Whether messages that cannot be read any more may be missing; else they are
+            refused.
     """
 
     description: Callable[[Episode], Episode] = lambda episode: episode
     message: ChangeMessage | None = None
     contract: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    damaged: bool = False
 
 
 NOTHING = Change()
@@ -67,7 +71,8 @@ def copy_episode(source: Path, recording: Path, number: int, change: Change = NO
         change: What is changed.
 
     Raises:
-        UserError: if the source is no episode, or its contract would not be one any more.
+        UserError: if the source is no episode, or damaged, or its contract would not be one any
+            more.
     """
     episode = change.description(replace(read_episode(source), number=number))
     folder = recording / episode.name
@@ -84,7 +89,7 @@ def copy_episode(source: Path, recording: Path, number: int, change: Change = NO
         for file, path in enumerate(message_files(source)):
             link_or_copy(path, folder / f"{episode.name}_{file}.mcap")
     else:
-        counts = _rewrite(source, folder, episode.name, change.message)
+        counts = _rewrite(source, folder, episode.name, change.message, change.damaged)
         episode = replace(episode, topics=counts)
     write_episode(folder, episode)
     if (source / METADATA).exists() or change.message is not None:
@@ -131,12 +136,10 @@ def topic_specs(path: Path) -> dict[str, TopicSpec]:
 
 
 def _announced(path: Path) -> tuple[Mapping[int, Schema], Mapping[int, Channel]]:
-    from mcap.exceptions import McapError
-
     with path.open("rb") as file:
         try:
             summary = make_reader(file).get_summary()
-        except (McapError, EOFError, ValueError):
+        except TORN:
             summary = None
     if summary is not None and summary.channels:
         return summary.schemas, summary.channels
@@ -149,18 +152,26 @@ def _announced(path: Path) -> tuple[Mapping[int, Schema], Mapping[int, Channel]]
                     schemas[record.id] = record
                 elif isinstance(record, Channel):
                     channels[record.id] = record
-        except (McapError, EOFError, ValueError):
+        except TORN:
             pass  # it ends here
     return schemas, channels
 
 
-def _rewrite(source: Path, folder: Path, name: str, change: ChangeMessage) -> dict[str, int]:
-    """Write the messages of an episode anew; return their numbers by topic."""
+def _rewrite(
+    source: Path, folder: Path, name: str, change: ChangeMessage, damaged: bool
+) -> dict[str, int]:
+    """Write the messages of an episode anew; return their numbers by topic.
+
+    Raises:
+        UserError: if the episode is complete, and not all of its messages can be read any more.
+    """
     counts: Counter[str] = Counter()
+    found: Counter[str] = Counter()
     for number, path in enumerate(message_files(source)):
         specs = topic_specs(path)
         with MessageFile(folder / f"{name}_{number}.mcap") as file:
             for message in read_messages(path):
+                found[message.topic] += 1
                 changed = change(message)
                 if changed is None:
                     continue
@@ -174,7 +185,19 @@ def _rewrite(source: Path, folder: Path, name: str, change: ChangeMessage) -> di
                     changed.sequence,
                 )
                 counts[changed.topic] += 1
+    if not damaged:
+        _require_all(source, found)
     return dict(counts)
+
+
+def _require_all(source: Path, found: Counter[str]) -> None:
+    episode = read_episode(source)
+    for topic, count in episode.topics.items() if episode.state is State.COMPLETE else ():
+        if found[topic] < count:
+            raise UserError(
+                f"{source}: {topic}: {count} messages were recorded, and {found[topic]} can be "
+                "read: a file is damaged. Take it from a copy, or leave the episode out"
+            )
 
 
 def _copy_others(source: Path, folder: Path) -> None:

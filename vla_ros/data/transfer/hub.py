@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vla_ros.core.errors import UserError
 from vla_ros.data.lerobot.layout import CODEBASE_VERSION, INFO
 from vla_ros.data.tools.staging import refuse_existing
 from vla_ros.data.transfer.manifest import NAME, Manifest, describe, hash_file
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
 #: Beginning of a URL that names a dataset on a hub.
 PREFIX = "hf://datasets/"
+#: What a hub, or a person on its page, keeps beside the dataset.
+OF_THE_HUB = (".gitattributes", "README.md")
 _NAME = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
@@ -49,31 +56,35 @@ class HubDataset:
     def push(self, folder: Path, *, private: bool = True) -> str:
         """Send the files of a folder as one commit; return where they are.
 
-        Files that the hub has already are not sent again. A LeRobotDataset gets the tag of its
-        version, by which LeRobot looks for it.
+        Files that the hub has already are not sent again, and those that the folder has no more
+        are deleted there. A LeRobotDataset gets the tag of its version, by which LeRobot looks
+        for it; an older one is moved.
 
         Raises:
             UserError: if the hub is not there, or refuses.
         """
-        from huggingface_hub import CommitOperationAdd, HfApi
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
         from huggingface_hub.errors import HfHubHTTPError
 
         manifest = describe(folder)
         api = HfApi(endpoint=self.endpoint or None, library_name="vla_ros")
         try:
             api.create_repo(self.name, repo_type="dataset", private=private, exist_ok=True)
+            there = api.list_repo_files(self.name, repo_type="dataset", revision=self.revision)
+            gone = {*there} - {*manifest.files, *OF_THE_HUB, NAME}
             done = api.create_commit(
                 self.name,
                 [
                     CommitOperationAdd(NAME, manifest.to_text().encode()),
                     *(CommitOperationAdd(path, folder / path) for path in manifest.files),
+                    *(CommitOperationDelete(path) for path in sorted(gone)),
                 ],
                 repo_type="dataset",
                 revision=self.revision,
                 commit_message="vla_ros data push",
             )
             if (folder / INFO).is_file():
-                api.create_tag(self.name, tag=CODEBASE_VERSION, repo_type="dataset", exist_ok=True)
+                self._tag(api, done.oid)
         except (HfHubHTTPError, OSError) as error:
             raise UserError(self._failed(error)) from error
         return str(done.commit_url)
@@ -111,6 +122,13 @@ class HubDataset:
             folder.rmdir()
         partial.rename(folder)
         return files
+
+    def _tag(self, api: HfApi, commit: str) -> None:
+        from huggingface_hub.errors import RevisionNotFoundError
+
+        with contextlib.suppress(RevisionNotFoundError):
+            api.delete_tag(self.name, tag=CODEBASE_VERSION, repo_type="dataset")
+        api.create_tag(self.name, tag=CODEBASE_VERSION, revision=commit, repo_type="dataset")
 
     def _verify(self, folder: Path) -> int:
         if not (folder / NAME).is_file():

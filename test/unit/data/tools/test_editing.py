@@ -132,6 +132,20 @@ def test_a_deleted_feature_takes_its_messages_and_its_entry_in_the_contract_alon
     assert bag["message_count"] == len(kept)
 
 
+def test_a_damaged_episode_is_not_made_a_whole_one_with_less_in_it(
+    takes: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(takes, tmp_path / "takes")
+    file = message_files(episode_folders(tmp_path / "takes")[1])[0]
+    damaged = bytearray(file.read_bytes())
+    middle = len(damaged) // 2
+    damaged[middle : middle + 4096] = bytes(4096)
+    file.write_bytes(damaged)
+    with pytest.raises(UserError, match=r"episode_000001: .* can be read: a file is damaged"):
+        delete(tmp_path / "takes", tmp_path / "less", Deletion(features=(DEPTH,)))
+    assert not (tmp_path / "less").exists()
+
+
 def test_what_is_not_there_cannot_be_deleted_and_what_is_there_is_named(
     takes: Path, tmp_path: Path
 ) -> None:

@@ -214,13 +214,27 @@ class Hub(BaseHTTPRequestHandler):
                 if entry["key"] == "file":
                     content = base64.b64decode(entry["value"]["content"])
                     hub.files[entry["value"]["path"]] = content
+                if entry["key"] == "deletedFile":
+                    del hub.files[entry["value"]["path"]]
             place = f"{hub.address}/datasets/me/cubes/commit/{'c' * 40}"
             self._answer({"success": True, "commitOid": "c" * 40, "commitUrl": place})
         elif "/tag/" in self.path:
-            hub.tags.append(json.loads(body)["tag"])
-            self._answer({})
+            tag = json.loads(body)["tag"]
+            self._answer({}, 409 if tag in hub.tags else 200)
+            hub.tags[tag] = unquote(self.path.rpartition("/")[2])
         else:
             self._answer({"error": f"no {self.path}"}, 404)
+
+    def do_DELETE(self) -> None:
+        hub: Any = self.server
+        there = hub.tags.pop(self.path.rpartition("/")[2], None)
+        if there is None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RevisionNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            self._answer({})
 
     def do_GET(self) -> None:
         hub: Any = self.server
@@ -278,7 +292,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.address = f"http://127.0.0.1:{server.server_port}"
-    server.files, server.tokens, server.tags, server.commits = {}, set(), [], 0
+    server.files, server.tokens, server.tags, server.commits = {}, set(), {}, 0
     Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -311,8 +325,26 @@ def test_a_lerobot_dataset_gets_the_tag_by_which_lerobot_looks_for_it(
 ) -> None:
     (dataset / "meta").mkdir()
     (dataset / "meta" / "info.json").write_text('{"codebase_version": "v3.0"}')
-    HubDataset.from_url("hf://datasets/me/cubes", hub.address).push(dataset)
-    assert hub.tags == ["v3.0"]
+    cubes = HubDataset.from_url("hf://datasets/me/cubes", hub.address)
+    cubes.push(dataset)
+    assert hub.tags == {"v3.0": "c" * 40}
+    hub.tags["v3.0"] = "an older commit"
+    cubes.push(dataset)
+    assert hub.tags == {"v3.0": "c" * 40}
+
+
+def test_what_was_deleted_here_is_deleted_on_the_hub(
+    dataset: Path, hub: Any, tmp_path: Path
+) -> None:
+    hub.files["README.md"] = b"written by a person"
+    cubes = HubDataset.from_url("hf://datasets/me/cubes", hub.address)
+    cubes.push(dataset)
+    shutil.rmtree(dataset / "episode_000001")
+    cubes.push(dataset)
+    cubes.pull(tmp_path / "fetched")
+    assert _content(tmp_path / "fetched") == {
+        **_content(dataset), "README.md": b"written by a person",
+    }  # fmt: skip
 
 
 def test_a_hub_that_refuses_is_named_without_the_token(
