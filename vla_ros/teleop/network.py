@@ -42,6 +42,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -95,7 +96,7 @@ class NetworkDevice:
             axes: The modes that are offered, with the names of their axes.
             pages: Path such as `/` to what a browser gets there.
             desk: Passes on what operators ask of the recorder; without it nothing can be asked.
-            show_token: Whether the log tells it.
+            show_token: Whether the standard error tells it; a log goes to others as well.
             clock_ns: The clock that `read` is called with [ns].
         """
         self.settings = settings
@@ -160,7 +161,11 @@ class NetworkDevice:
             target=self._server.serve_forever, name="operators", daemon=True
         )
         self._thread.start()
-        _log.info("operators connect to http://%s:%d/%s", settings.host, self.port, self._shown)
+        address = f"http://{settings.host}:{self.port}/"
+        if self._shown:
+            print(f"operators connect to {address}{self._shown}", file=sys.stderr, flush=True)
+        else:
+            _log.info("operators connect to %s", address)
 
     def read(self, now_ns: int) -> Intent | None:
         """Return what the operator who has the arm, or speaks, wanted last."""

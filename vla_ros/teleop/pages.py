@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from websockets.http11 import Request, Response
     from websockets.sync.server import ServerConnection
 
-#: A page is one file; it loads nothing, talks to this server alone, and is shown in no frame. Its
-#: address holds the token, so it is told to nobody.
+#: A page is one file; it loads nothing, talks to WebSockets alone (not every browser has them in
+#: `'self'`), and is shown in no frame. Its address holds the token, so it is told to nobody.
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; "
     "style-src 'unsafe-inline'; connect-src 'self' ws: wss:; frame-ancestors 'none'",
