@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
 
 from vla_ros.core.errors import ChunkRejected, EmergencyStopEngaged, SafetyError
@@ -12,12 +10,11 @@ from vla_ros.core.limits import JointLimits, WorkspaceBox
 from vla_ros.core.types import ActionChunk, FloatArray
 from vla_ros.safety.chunk_admission import admit
 from vla_ros.safety.gate_config import Command, GateConfig, GateState
+from vla_ros.safety.gate_memory import RecentCommands, StampOrder
 from vla_ros.safety.joint_state_check import JointStateCheck
 from vla_ros.safety.reference import ChunkPath, Reference
 from vla_ros.safety.tracking import MotionFilter
 from vla_ros.safety.workspace import WorkspaceGuard
-
-_REMEMBERED_S = 1.5
 
 
 class Gate:
@@ -67,12 +64,11 @@ class Gate:
             if workspace is not None and chain is not None
             else None
         )
-        self._history: deque[tuple[int, FloatArray]] = deque(maxlen=round(_REMEMBERED_S / dt_s))
+        self._commands = RecentCommands(dt_s)
         self._chunk: ActionChunk | None = None
         self._path: ChunkPath | None = None
         self._reference: Reference | None = None
-        self._floor_ns: int | None = None
-        self._newest_ns: dict[str, int] = {}
+        self._stamps = StampOrder()
         self._ran_out = ""
         self._command: FloatArray | None = None
         self._last_tick_ns: int | None = None
@@ -147,7 +143,7 @@ class Gate:
                 chunk,
                 now_ns=now_ns,
                 command=self._command,
-                newest_ns=self._oldest_ns(source),
+                newest_ns=self._stamps.oldest_ns(source),
                 limits=self.limits,
                 config=self.config,
             )
@@ -155,12 +151,12 @@ class Gate:
             self.rejected_chunks += 1
             raise
         self._chunk = chunk
-        self._newest_ns[source] = chunk.stamp_ns
+        self._stamps.note(source, chunk.stamp_ns)
         self._ran_out = ran_out
         self._path = ChunkPath(
             stamp_ns=chunk.stamp_ns,
             step_s=chunk.step_s,
-            command=self._command_at(chunk.stamp_ns),
+            command=self._commands.at(chunk.stamp_ns, self._command),
             rows=rows,
         )
         if self._reference is not None:
@@ -186,9 +182,8 @@ class Gate:
         assert self._command is not None
         if self._last_tick_ns is not None and now_ns < self._last_tick_ns:
             self.drop_chunk("the clock went backwards")
-            self._history.clear()
-            self._floor_ns = None
-            self._newest_ns.clear()
+            self._commands.clear()
+            self._stamps.begin(None)
         limited = False
         if self._stopped:
             state, reason = GateState.ESTOP, "emergency stop"
@@ -205,7 +200,7 @@ class Gate:
             self._hold()
         self._last_tick_ns = now_ns
         self._command = self._filter.position
-        self._history.append((now_ns, self._command))
+        self._commands.add(now_ns, self._command)
         self.limited_ticks += limited
         return Command(positions=self._command.copy(), state=state, reason=reason, limited=limited)
 
@@ -224,7 +219,7 @@ class Gate:
 
     def refuse_before(self, time_ns: int) -> None:
         """Refuse chunks stamped before `time_ns` [ns] from now on, whoever has made them."""
-        self._floor_ns = time_ns if self._floor_ns is None else max(self._floor_ns, time_ns)
+        self._stamps.refuse_before(time_ns)
 
     def reset(self, position: FloatArray, now_ns: int | None = None) -> None:
         """Begin anew at rest where the robot is; releases a latched emergency stop.
@@ -249,30 +244,14 @@ class Gate:
         self._stopped = False
         self._blocked = ""
         self.drop_chunk("no chunk since the reset")
-        self._history.clear()
+        self._commands.clear()
         self._last_tick_ns = None
-        self._floor_ns = now_ns
-        self._newest_ns.clear()
+        self._stamps.begin(now_ns)
 
     def _start_at(self, position: FloatArray) -> None:
         self._command = self._filter.reset(np.asarray(position, dtype=np.float64))
         if self._guard is not None:
             self._guard.reset(self._command)
-
-    def _oldest_ns(self, source: str) -> int | None:
-        """Return the stamp below which chunks of a source are out of date; None if none are."""
-        floors = (self._floor_ns, self._newest_ns.get(source))
-        return max((floor for floor in floors if floor is not None), default=None)
-
-    def _command_at(self, stamp_ns: int) -> FloatArray:
-        """Return the command that was active at a time; the oldest known if it is too long ago."""
-        assert self._command is not None
-        found = self._command
-        for time_ns, command in reversed(self._history):
-            found = command
-            if time_ns <= stamp_ns:
-                break
-        return found
 
     def _run_out(self, now_ns: int) -> str:
         """Return why there is nothing to execute, in time to stand still when the chunk ends."""
