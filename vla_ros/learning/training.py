@@ -21,7 +21,6 @@ from vla_ros.learning.checkpoints import (
 )
 from vla_ros.learning.distillation import open_teacher
 from vla_ros.learning.freezing import begin_appearance, freeze
-from vla_ros.learning.grounding_losses import Terms
 from vla_ros.learning.losses import Losses
 from vla_ros.learning.normalization import set_statistics
 from vla_ros.learning.objectives import SlotClassifier
@@ -31,6 +30,7 @@ from vla_ros.learning.question_bank import QuestionBank
 from vla_ros.learning.random_streams import RandomStreams, kept_states
 from vla_ros.learning.run_config import RunConfig, write_run
 from vla_ros.learning.starting import begin_from
+from vla_ros.learning.step_loss import StepLoss
 from vla_ros.learning.texts import TextBank
 from vla_ros.learning.training_config import TrainingConfig, require_same_settings
 from vla_ros.learning.training_data import load_data, open_recordings
@@ -41,23 +41,6 @@ from vla_ros.policy.model import Policy
 
 class NonFiniteLoss(RuntimeError):
     """The loss became NaN or infinite; the last checkpoint is kept."""
-
-
-class _Objective(nn.Module):
-    """The loss of one step as a module, whose gradients the processes average."""
-
-    def __init__(self, networks: nn.Module, losses: Losses) -> None:
-        super().__init__()
-        self.networks = networks
-        self._losses = losses
-
-    def forward(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of this process's share of a batch, and every term."""
-        terms: Terms = self._losses()
-        total = torch.stack(
-            [value * weight for value, weight in terms.values() if weight > 0]
-        ).sum()
-        return total, {key: value.detach() for key, (value, _) in terms.items()}
 
 
 class Trainer:
@@ -129,7 +112,7 @@ class Trainer:
             order = (config.seed, self.step, self.group.rank)
             recorded = self.recordings.batches(share.recorded, order, self.group.device)
         self._losses = Losses(share, self.policy, classifier, batcher, teacher, recorded)
-        self._objective = self.group.prepare(_Objective(self.networks, self._losses))
+        self._objective = self.group.prepare(StepLoss(self.networks, self._losses))
         if self.group.main:
             write_run(RunConfig(policy=policy_config, training=config), config.output)
 
