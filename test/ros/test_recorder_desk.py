@@ -43,12 +43,18 @@ def ask(desk: RecorderDesk, command: str, said: str, text: str = "") -> None:
         raise AssertionError(f"{error}; the desk says {desk.report()}") from None
 
 
-def test_without_a_recorder_the_operator_is_told_what_is_missing(desk: RecorderDesk) -> None:
+def wait_for_recorders(listener: Listener, count: int) -> None:
+    """Wait until so many are known: one that ended just before may still be, and takes calls."""
+    service = f"{NAMESPACE}/recorder/start"
+    wait_for(lambda: listener.node.count_services(service) == count, f"{count} recorders", 30.0)
+
+
+def test_without_a_recorder_the_operator_is_told_what_is_missing(
+    desk: RecorderDesk, listener: Listener
+) -> None:
+    wait_for_recorders(listener, 0)
     assert desk.report()["state"] == "absent"
-    desk.ask(DeskRequest(command=DeskCommand("success"), text=""))
-    # one that was killed just before may still be known: then it is called, in vain
-    missing = "the recorder does not answer"
-    wait_for(lambda: missing in desk.report()["said"], missing, timeout_s=30.0)
+    ask(desk, "success", "label: the recorder does not answer: is it running?")
 
 
 def test_buttons_record_an_episode_and_tell_the_policy_as_long_as_it_lasts(
@@ -60,6 +66,7 @@ def test_buttons_record_an_episode_and_tell_the_policy_as_long_as_it_lasts(
     listener.listen(String, INSTRUCTION, latched_qos())
     start_node("recorder", folder=str(tmp_path / "kept")).wait_active()
     wait_for(lambda: desk.report()["state"] == "idle", "the recorder to be idle")
+    wait_for_recorders(listener, 1)
     ask(desk, "success", "label refused: ")  # there is no episode yet
     ask(desk, "start", "start: recording ", text="lift it")
     wait_for(lambda: len(listener.heard[INSTRUCTION]) >= 3, "the instruction to be repeated")
@@ -86,6 +93,7 @@ def test_an_episode_that_is_started_without_words_has_those_of_the_simulated_sce
     scene.publish(String(data=json.dumps({"seed": 3, "instruction": "lift the ball"})))
     start_node("recorder", folder=str(tmp_path / "kept")).wait_active()
     wait_for(lambda: desk.report()["sentence"] == "lift the ball", "the scene's sentence")
+    wait_for_recorders(listener, 1)
     ask(desk, "start", "start: recording ")
     ask(desk, "stop", "stop: episode_000000: ")
     (folder,) = episode_folders(tmp_path / "kept")
@@ -102,6 +110,7 @@ def test_an_episode_that_another_ends_tells_the_policy_nothing_more(
     listener.listen(String, INSTRUCTION, latched_qos())
     start_node("recorder", folder=str(tmp_path / "kept")).wait_active()
     wait_for(lambda: desk.report()["state"] == "idle", "the recorder to be idle")
+    wait_for_recorders(listener, 1)
     ask(desk, "start", "start: recording ", text="lift it")
     assert listener.call(Trigger, "/vla/recorder/stop", Trigger.Request()).success
     wait_for(lambda: listener.last(INSTRUCTION).data == "", "the policy to be told to rest")

@@ -60,6 +60,7 @@ class RecorderDesk:
         self._wanted: deque[Any] = deque()
         self._calls: deque[tuple[str, Any]] = deque()
         self._called_s: float | None = None
+        self._number = 0
         self._said = ""
         self._sentence = ""
         self._status: Any = None
@@ -122,8 +123,13 @@ class RecorderDesk:
             self._said = f"{name}: the recorder does not answer: is it running?"
             return
         self._called_s = time.monotonic()
-        answer = client.call_async(request)
-        answer.add_done_callback(lambda done: self._on_answer(name, request, done.result()))
+        self._number = number = self._number + 1
+
+        def take(done: Any) -> None:
+            if number == self._number and self._called_s is not None:  # else it is too late
+                self._on_answer(name, request, done.result())
+
+        client.call_async(request).add_done_callback(take)
 
     def _on_answer(self, name: str, request: Any, answer: Any) -> None:
         self._called_s = None
